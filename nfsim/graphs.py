@@ -1,0 +1,86 @@
+"""Networks as networkx graphs and back."""
+
+from typing import TYPE_CHECKING, Any
+
+from nfsim.errors import BuildError
+from nfsim.network import Network
+from nfsim.population import Input, Population, Region
+
+if TYPE_CHECKING:
+    import networkx
+
+_META = ("name", "seed", "dt", "ticks", "time_unit")
+
+
+def to_networkx(network: Network) -> "networkx.MultiDiGraph":
+    """Populations and inputs as nodes, projections as edges keyed by name.
+
+    Node attribute `declaration`; edge attributes `declaration` and `scope` (the region that declares it); graph
+    attributes name, seed, dt, ticks, time_unit, regions {path: patch}, nuclei and readouts {path: declaration}.
+    A projection between sets of populations has one edge per pair.
+    """
+    import networkx
+
+    flat = network.flat
+    graph = networkx.MultiDiGraph(**{k: getattr(network, k) for k in _META})
+    graph.graph |= {
+        "regions": {path: region.patch for path, region in flat.regions.items()},
+        "nuclei": dict(flat.nuclei),
+        "readouts": dict(flat.readouts),
+    }
+    for path, part in [*flat.inputs.items(), *flat.populations.items()]:
+        graph.add_node(path, declaration=part)
+    for name, projection in flat.projections.items():
+        for u in flat.source(name):
+            for v in flat.target(name):
+                graph.add_edge(u, v, key=name, declaration=projection, scope=flat.scopes[name])
+    return graph
+
+
+def from_networkx(graph: "networkx.MultiDiGraph") -> Network:
+    """The network of such a graph; nodes and edges that were added need the attribute `declaration`."""
+    meta = {k: graph.graph[k] for k in _META if k in graph.graph}
+    inside: dict[str, list[Any]] = {"": []}
+    patches = dict(graph.graph.get("regions", {}))
+
+    def put(scope: str, part: Any) -> None:
+        if scope not in inside:
+            inside[scope] = []
+            parent, _, name = scope.rpartition("/")
+            put(parent, _Placeholder(scope, name))
+        inside[scope].append(part)
+
+    for path, data in graph.nodes(data=True):
+        part = data.get("declaration")
+        if not isinstance(part, Input | Population):
+            raise BuildError(f"node {path!r}: has no declaration; set its attribute declaration=Population(...)")
+        put(str(path).rpartition("/")[0], part)
+    for scope in patches:
+        if scope not in inside:
+            inside[scope] = []
+            put(scope.rpartition("/")[0], _Placeholder(scope, scope.rpartition("/")[2]))
+    for path, part in graph.graph.get("nuclei", {}).items():
+        put(path.rpartition("/")[0], part)
+    seen = set()
+    for u, v, key, data in graph.edges(keys=True, data=True):
+        if data.get("declaration") is None:
+            raise BuildError(f"edge {u!r} -> {v!r}: has no declaration; set its attribute declaration=Projection(...)")
+        if key not in seen:
+            seen.add(key)
+            put(data.get("scope", ""), data["declaration"])
+    for part in graph.graph.get("readouts", {}).values():
+        put("", part)
+
+    def build(part: Any) -> Any:
+        if isinstance(part, _Placeholder):
+            return Region(part.name, tuple(map(build, inside[part.path])), patches.get(part.path))
+        return part
+
+    return Network(**meta).add(*map(build, inside[""]))
+
+
+class _Placeholder:
+    """A region whose parts are still being collected."""
+
+    def __init__(self, path: str, name: str):
+        self.path, self.name = path, name
