@@ -1,0 +1,196 @@
+"""What may import what: the stages depend in one direction, and `import nfsim` stays light."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import checkout
+
+HEAVY = {"torch", "numba", "networkx", "scipy", "xarray", "pandas"}
+TORCH = {"torch", "torchvision", "torchaudio", "torchmetrics", "lightning", "pytorch_lightning", "triton"}
+STDLIB = set(sys.stdlib_module_names)
+
+DECLARATIONS = {"nfsim"} | {
+    f"nfsim.{name}" for name in ("dynamics", "errors", "network", "population", "rules", "serial", "sphere", "values")
+}
+WIRING = {"nfsim.checks", "nfsim.graphs", "nfsim.wiring"}
+# The stages that come after; neither a declaration nor its wiring may know one of them.
+LATER = {
+    "nfsim.analysis", "nfsim.cli", "nfsim.compiler", "nfsim.conf", "nfsim.data", "nfsim.models", "nfsim.recording",
+    "nfsim.regions", "nfsim.simulation", "nfsim.training",
+}  # fmt: skip
+
+
+def within(name: str, allowed: set[str]) -> bool:
+    """Return whether a dotted name is one of the allowed modules or lies inside one."""
+    return any(name == one or (one != "nfsim" and name.startswith(one + ".")) for one in allowed)
+
+
+PARTS = sorted({".".join(module.split(".")[:2]) for module in checkout.modules()})
+
+
+def run(code: str) -> str:
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def loaded_after(statement: str) -> set[str]:
+    return set(json.loads(run(f"{statement}\nimport sys, json\nprint(json.dumps(sorted(sys.modules)))")))
+
+
+def resolve(name: str) -> str:
+    """Return the module that an imported name comes from: public names of `nfsim` lead to where they are defined."""
+    if name in checkout.modules():
+        return name
+    parent, _, last = name.rpartition(".")
+    if parent == "nfsim":
+        import nfsim
+
+        return getattr(getattr(nfsim, last), "__module__", parent)
+    return parent if parent in checkout.modules() else name
+
+
+def imports_of(part: str, *, at_import: bool = False) -> list[tuple[str, str]]:
+    """Return (module, imported module) for all modules of a part of the product."""
+    pairs = []
+    for module, file in checkout.modules().items():
+        if within(module, {part}):
+            for name in checkout.imported_names(file, module, at_import=at_import):
+                inside = name.partition(".")[0] == "nfsim"
+                pairs.append((module, resolve(name) if inside else name))
+    return pairs
+
+
+def outside(pairs: list[tuple[str, str]]) -> set[str]:
+    """Return the third-party packages among the imports."""
+    tops = {name.partition(".")[0] for _, name in pairs}
+    return tops - STDLIB - {"nfsim", "__future__"}
+
+
+def inside(pairs: list[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Return those imports that stay inside the product."""
+    return {(module, name) for module, name in pairs if name.partition(".")[0] == "nfsim"}
+
+
+def test_importing_nfsim_loads_no_heavy_library():
+    assert not loaded_after("import nfsim") & HEAVY
+
+
+def test_listing_the_public_names_loads_no_heavy_library():
+    assert not loaded_after("import nfsim; dir(nfsim); nfsim.__all__") & HEAVY
+
+
+@pytest.mark.parametrize("part", ["nfsim.regions", "nfsim.analysis", "nfsim.cli"])
+def test_declaring_reading_and_asking_for_help_load_no_torch(part):
+    if part not in checkout.modules():
+        pytest.skip(f"{part} is not there")
+    assert not loaded_after(f"import {part}") & TORCH
+
+
+def test_analysis_knows_only_the_recording_schema_and_never_torch():
+    pairs = imports_of("nfsim.analysis")
+    assert not outside(pairs) & TORCH
+    foreign = {(m, name) for m, name in inside(pairs) if not within(name, {"nfsim.analysis", "nfsim.recording"})}
+    assert not foreign
+
+
+def test_regions_know_only_the_declarations():
+    pairs = imports_of("nfsim.regions")
+    assert not outside(pairs) & (TORCH | HEAVY)
+    assert not {(m, name) for m, name in inside(pairs) if not within(name, {"nfsim.regions", *DECLARATIONS})}
+
+
+def test_models_know_only_torch_and_the_types_of_the_program():
+    pairs = imports_of("nfsim.models")
+    assert outside(pairs) <= {"torch", "numpy", "numba", "triton", "jaxtyping"}
+    allowed = {"nfsim.models", "nfsim.compiler.program", "nfsim.errors"}
+    assert not {(m, name) for m, name in inside(pairs) if not within(name, allowed)}
+
+
+def test_the_compiler_knows_neither_training_nor_reading():
+    known = {name for _, name in inside(imports_of("nfsim.compiler"))}
+    later = {"nfsim.analysis", "nfsim.cli", "nfsim.conf", "nfsim.data", "nfsim.recording", "nfsim.training"}
+    assert not {name for name in known if within(name, later)}
+
+
+@pytest.mark.parametrize("module", sorted((DECLARATIONS | WIRING) - {"nfsim"}))
+def test_a_declaration_and_its_wiring_know_no_later_stage_and_no_torch(module):
+    pairs = imports_of(module)
+    assert not outside(pairs) & TORCH
+    assert not {name for _, name in inside(pairs) if within(name, LATER)}
+
+
+def test_nothing_imports_the_command_line():
+    importers = {module for part in PARTS for module, name in imports_of(part) if within(name, {"nfsim.cli"})}
+    assert importers <= {"nfsim.__main__"} | {m for m in checkout.modules() if within(m, {"nfsim.cli"})}
+
+
+def test_modules_can_be_imported_in_any_order():
+    import networkx as nx
+
+    pairs = {pair for part in PARTS for pair in inside(imports_of(part, at_import=True))}
+    graph = nx.DiGraph((module, name) for module, name in pairs if module != name)
+    # A package's __init__ re-exports its parts: that edge back is no dependency of the parts on the package.
+    graph.remove_edges_from([(a, b) for a, b in graph.edges if a.startswith(b + ".") or b.startswith(a + ".")])
+    cycles = [sorted(c) for c in nx.strongly_connected_components(graph) if len(c) > 1]
+    assert not cycles
+
+
+PUBLIC_NAMES = """
+import importlib, inspect, json
+import nfsim
+before = {name: getattr(nfsim, name) for name in nfsim.__all__}
+for module in MODULES:
+    importlib.import_module(module)
+wrong = {}
+for name in nfsim.__all__:
+    value = getattr(nfsim, name)
+    if value is not before[name]:
+        wrong[name] = "another object once every module is imported"
+    elif inspect.ismodule(value):
+        if name not in PARTS:
+            wrong[name] = "a module"
+    elif callable(value) and value.__name__ != name:
+        wrong[name] = f"named {value.__name__}"
+print(json.dumps(wrong))
+"""
+
+
+def sub_packages() -> list[str]:
+    """Return the names of the packages right under nfsim, the only modules that may be public names."""
+    return [package.removeprefix("nfsim.") for package in checkout.listed_packages() if package.count(".") == 1]
+
+
+def importable() -> list[str]:
+    """Return all modules that this machine can import: kernels for Triton need Triton, which not every system has."""
+    import importlib.util
+
+    triton = importlib.util.find_spec("triton") is not None
+    found = []
+    for module, file in checkout.modules().items():
+        needs = {name.partition(".")[0] for name in checkout.imported_names(file, module)}
+        if module != "nfsim.__main__" and (triton or "triton" not in needs):
+            found.append(module)
+    return found
+
+
+def test_each_public_name_stays_what_it_is_when_every_module_is_imported():
+    code = f"MODULES = {importable()!r}\nPARTS = {sub_packages()!r}\n{PUBLIC_NAMES}"
+    assert json.loads(run(code)) == {}
+
+
+def test_no_module_is_named_like_a_public_name():
+    import nfsim
+
+    beside = {module.removeprefix("nfsim.") for module in checkout.modules() if module.count(".") == 1}
+    assert beside & set(nfsim.__all__) <= set(sub_packages())
+
+
+def test_a_public_name_that_does_not_exist_is_an_attribute_error():
+    import nfsim
+
+    with pytest.raises(AttributeError, match="ensemble"):
+        _ = nfsim.ensemble
