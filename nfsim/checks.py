@@ -117,11 +117,11 @@ def _readout(flat: Flat) -> Iterator[str]:
 
 
 def _dale(flat: Flat) -> Iterator[str]:
-    """A population that keeps one sign keeps it in everything that it sends."""
+    """A population that keeps one sign keeps it in every drive and every signed coupling that it sends."""
     sent: dict[str, list[tuple[str, Projection]]] = {}
     for name, p in flat.projections.items():
         for path in flat.source(name):
-            if path in flat.populations:
+            if path in flat.populations and (p.sign is not None or p.kind == "drive"):
                 sent.setdefault(path, []).append((name, p))
     for path, out in sent.items():
         signs = {p.sign for _, p in out}

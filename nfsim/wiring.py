@@ -15,7 +15,7 @@ from nfsim.sphere import Band, fibonacci_sphere, geodesic, sectors_of, to_lat_lo
 
 if TYPE_CHECKING:
     import networkx
-    from scipy.sparse import coo_array, csr_array
+    from scipy.sparse import csr_array
 
 
 def random(seed: int, path: str) -> np.random.Generator:
@@ -159,11 +159,9 @@ class Connectome:
         return "\n".join(rows)
 
 
-def scale(pattern: "coo_array", projection: Projection) -> "csr_array":
+def scale(pattern: "csr_array", projection: Projection) -> "csr_array":
     """K of a coupling: the pattern with its sign, scaled so that row sums of |K| are `weight` (or at most, or not at all)."""
-    K = pattern.tocsr()
-    K.sum_duplicates()
-    K.eliminate_zeros()
+    K = pattern.copy()
     sums = np.asarray(abs(K).sum(axis=1)).ravel()
     if projection.scaling == "rows":
         factor = np.divide(projection.weight, sums, out=np.zeros_like(sums), where=sums > 0)
@@ -195,5 +193,7 @@ def wire(network: Network) -> Connectome:
         pattern = p.rule.pattern(
             sends, nodes.select(target), source == target, random(snapshot.seed, f"{name}:pattern")
         )
-        matrices[name] = scale(pattern, p) if p.kind == "coupling" else pattern.tocsr()
+        matrix = pattern.tocsr()
+        matrix.sum_duplicates()
+        matrices[name] = scale(matrix, p) if p.kind == "coupling" else matrix
     return Connectome(snapshot, nodes, matrices)

@@ -1,0 +1,54 @@
+"""The compiler: check, wire, schedule, build."""
+
+from typing import TYPE_CHECKING
+
+from nfsim.compiler.program import Program, Stage
+from nfsim.compiler.schedule import schedule
+from nfsim.errors import BuildError
+from nfsim.network import Network
+from nfsim.values import one_of
+from nfsim.wiring import Connectome, wire
+
+if TYPE_CHECKING:
+    from nfsim.models.model import AbstractModel
+
+__all__ = ["Program", "Stage", "compile", "lower"]
+
+BACKENDS = ("torch", "reference")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def lower(network: Network | Connectome) -> Program:
+    """The program of a network or of its connectome; raises `BuildError` with all that cannot be compiled."""
+    connectome = network if isinstance(network, Connectome) else wire(network)
+    delayed = [
+        f"{name}: delay {p.delay} is not kept by a compiled step, which carries no history; leave the delay out"
+        for name, p in connectome.network.flat.projections.items()
+        if p.delay
+    ]
+    if delayed:
+        raise BuildError(delayed)
+    return schedule(connectome)
+
+
+def compile(network: Network | Connectome, *, backend: str = "torch", device: str = "auto") -> "AbstractModel":
+    """The trainable model of a network: ``model(x) -> Output(logits, state, record)``.
+
+    Parameters
+    ----------
+    network : the declaration, or its connectome.
+    backend : "torch", or "reference": a plain float64 transcription of the equations, slow, to check against.
+    device : "auto" (CUDA, then MPS, then CPU), or one of these. MPS is untested. The reference stays on the CPU, where
+        float64 is.
+
+    Raises
+    ------
+    BuildError : with every problem of the declaration, or for a backend or device that there is none of.
+    """
+    problems = [f"compile: {p}" for p in (*one_of("backend", backend, BACKENDS), *one_of("device", device, DEVICES))]
+    if problems:
+        raise BuildError(problems)
+    program = lower(network)
+    from nfsim.models.build import build
+
+    return build(program, backend=backend, device=device)

@@ -1,0 +1,120 @@
+"""The torch backend: the stages of a program in order, then the readout.
+
+B batch, T tick, N node. States are real, [..., 2, N].
+"""
+
+import torch
+from torch import Tensor
+
+from nfsim.compiler.program import Program
+from nfsim.models import cell
+from nfsim.models.model import AbstractModel, Call, Output
+from nfsim.models.readout import Readout
+from nfsim.models.router import Router
+from nfsim.models.stage import Run, stages
+
+
+class CompiledModel(AbstractModel):
+    """A network lowered to torch."""
+
+    def __init__(self, program: Program, dtype: torch.dtype = torch.float32):
+        super().__init__(program, dtype)
+        connectome, flat = program.connectome, program.connectome.network.flat
+        self.paths = tuple(flat.populations)
+        self.stages = list(stages(program, self.values))
+        self.readout = Readout(connectome, self.values)
+        v0 = [torch.full((p.size,), p.dynamics.prior_variance, dtype=dtype) for p in flat.populations.values()]
+        self.prior = self.values.keep("prior_variance", torch.cat(v0))
+        self.router = Router(connectome, self.paths, tuple(flat.nuclei), self.values) if flat.nuclei else None
+
+    def run(self, call: Call) -> Output:
+        """Each stage over the whole sequence; then the readout, the state to continue from, and the record."""
+        run = self._begin(call)
+        for stage in self.stages:
+            stage.scan(run) if stage.plan.schedule == "scan" else stage.loop(run)
+        ends = None if call.lengths is None else call.lengths * run.ticks - 1
+        last = {p: _at(z, ends) for p, z in run.z.items()}
+        xr, xi = torch.cat([last[p] for p in self.paths], dim=-1).unbind(1)
+        record = self._record(run, call) if call.record else {}
+        return Output(self._logits(run, call, last), {"xr": xr, "xi": xi}, record)
+
+    def _begin(self, call: Call) -> Run:
+        network = self.network
+        flat, ticks = network.flat, network.ticks
+        inputs = dict(zip(flat.inputs, call.x.split([i.features for i in flat.inputs.values()], dim=-1), strict=True))
+        if call.start is None:
+            start = {p: self._initial(p).expand(len(call.x), -1, -1) for p in self.paths}
+        else:
+            sizes = [p.size for p in flat.populations.values()]
+            start = dict(zip(self.paths, call.start.split(sizes, dim=-1), strict=True))
+        run = Run(call.x, inputs, ticks, 0.0, start)
+        run.dt = run.hold(call.dt.unsqueeze(-1)) / ticks if isinstance(call.dt, Tensor) else call.dt / ticks
+        return run
+
+    def _initial(self, path: str) -> Tensor:
+        v = self.values
+        return (
+            v[f"{path}:initial"] if f"{path}:initial" in v else v[f"{path}:rate"].new_zeros(2, len(v[f"{path}:rate"]))
+        )
+
+    def _logits(self, run: Run, call: Call, last: dict[str, Tensor]) -> Tensor:
+        readout, when = self.readout, self.readout.readout.when
+        if when == "last":
+            steps = None if call.lengths is None else call.lengths - 1
+            return readout.logits(readout.features(last, _at(call.x, steps)))
+        if when == "each":
+            ends = {p: z[:, run.ticks - 1 :: run.ticks] for p, z in run.z.items()}
+            return readout.logits(readout.features(ends, call.x))
+        features = readout.features(run.z, run.hold(call.x))
+        return readout.logits(mean_over_time(features, None if call.lengths is None else call.lengths * run.ticks))
+
+    def _steady(self, run: Run) -> dict[str, Tensor]:
+        steady: dict[str, Tensor] = {}
+        for stage in self.stages:
+            v = torch.cat([run.v[p] for p in stage.paths], dim=-1)
+            steady |= stage.split(cell.limit(v, self.values[stage.inverse_square]))
+        return steady
+
+    def _record(self, run: Run, call: Call) -> dict[str, Tensor]:
+        """The variables asked for; gain is what acted in each tick: that of the state before it."""
+        wanted, record = set(call.record), {}
+        z, steady = (torch.cat([store[p] for p in self.paths], dim=-1) for store in (run.z, self._steady(run)))
+        before = {p: run.previous(p) for p in self.paths}
+        if "logits" in wanted:
+            record["logits"] = self.readout.logits(self.readout.features(run.z, run.hold(call.x)))
+        for name, value in (("z", z), ("steady", steady)):
+            if name in wanted:
+                record[name] = torch.complex(*value.unbind(-2))
+        if "drive" in wanted:
+            record["drive"] = torch.complex(*torch.cat([run.u[p] for p in self.paths], dim=-1).unbind(-2))
+        if wanted & {"gain", "nucleus_gain", "energy_accuracy", "energy_complexity"}:
+            past = torch.cat([before[p] for p in self.paths], dim=-1)
+            gain = torch.ones_like(z[..., 0, :])
+            if self.router:
+                w = self.router.assemble()
+                by_nucleus = self.router.nucleus_gain(w, run.hold(self.router.relay(w, call.x)), before, past)
+                gain = self.router.mean(by_nucleus)
+                if "nucleus_gain" in wanted:
+                    targeted = (self.values[self.router.share] > 0).to(gain)
+                    record["nucleus_gain"] = (by_nucleus * targeted).sum(-1) / targeted.sum(-1)
+            elif "nucleus_gain" in wanted:
+                record["nucleus_gain"] = gain.new_zeros(*gain.shape[:2], 0)
+            if "gain" in wanted:
+                record["gain"] = gain
+            if wanted & {"energy_accuracy", "energy_complexity"}:
+                accuracy, complexity = cell.free_energy(steady, past, z, gain, self.values[self.prior])
+                record |= {"energy_accuracy": accuracy, "energy_complexity": complexity}
+        return {name: record[name] for name in call.record}
+
+
+def _at(sequence: Tensor, index: Tensor | None) -> Tensor:
+    """Entry of each sample's own step of a [B, T, ...]; the last where `index` is None."""
+    return sequence[:, -1] if index is None else sequence[torch.arange(len(sequence), device=sequence.device), index]
+
+
+def mean_over_time(sequence: Tensor, lengths: Tensor | None) -> Tensor:
+    """Mean of a [B, T, F] over the first `lengths` [B] entries of each sample, or over all."""
+    if lengths is None:
+        return sequence.mean(1)
+    valid = torch.arange(sequence.shape[1], device=sequence.device) < lengths.unsqueeze(1)
+    return (sequence * valid.unsqueeze(-1)).sum(1) / lengths.unsqueeze(1)

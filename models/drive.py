@@ -1,0 +1,101 @@
+"""Drive: what inputs and other populations add to a population's input u.
+
+N node of the target, S value of the source. A drive is real, [..., 2N]: both parts come out of one product.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from nfsim.models.cell import modulus
+from nfsim.models.parameters import drive_width
+from nfsim.models.values import Values
+from nfsim.wiring import Connectome
+
+NORMALISE_EPS = 1e-5
+"""Semi-saturation of the divisive normalisation, in squared rate."""
+
+ACTIVATION = {"gelu": F.gelu, "relu": F.relu, "tanh": torch.tanh, None: lambda x: x}
+
+
+def divisive(y: Tensor, parts: int = 1) -> Tensor:
+    """``y / sqrt(mean_j |y_j|^2 + eps)`` over the last axis, which holds `parts` values per node.
+
+    Source: Carandini & Heeger 2012, Nat. Rev. Neurosci. 13:51, eq. 1 with exponent 2.
+    """
+    return y * torch.rsqrt(y.square().mean(-1, keepdim=True) * parts + NORMALISE_EPS)
+
+
+class Drive:
+    """One drive projection onto one population: ``W y``, or low-rank ``U act(V y)``.
+
+    A real weight is turned by the target's preferred phase phi: ``u = (W y) exp(i phi)``.
+    """
+
+    def __init__(self, connectome: Connectome, name: str, target: str, values: Values):
+        flat = connectome.network.flat
+        self.name, self.target, self.values = name, target, values
+        self.projection = p = flat.projections[name]
+        self.source = flat.source(name)
+        self.from_input = self.source[0] in flat.inputs
+        self.size, self.width = flat.populations[target].size, drive_width(flat, name)
+        self.parts = 1 if self.from_input or p.signal == "rate" else 2
+        self.full = True
+        if p.rank is None:
+            before = flat.target(name)[: flat.target(name).index(target)]
+            start = sum(flat.populations[path].size for path in before)
+            block = connectome.matrices[name][start : start + self.size].tocoo()
+            self.full = block.nnz == block.shape[0] * block.shape[1]
+            if not self.full:
+                for axis, index in (("row", block.row), ("col", block.col)):
+                    values.keep(f"{name}:{target}:{axis}", torch.from_numpy(index.astype("int64")))
+
+    def read(self, z: Tensor) -> Tensor:
+        """What the projection reads [..., S] of the state [..., 2, M] of its source."""
+        return modulus(z) if self.projection.signal == "rate" else z.flatten(-2)
+
+    def weight(self) -> Tensor:
+        """W (2N, S), or U (2N, rank)."""
+        p, w = self.projection, self.values[f"{self.name}:{self.target}:weight"]
+        if p.learnable == "scale":
+            w = w * self.values[f"{self.name}:scale"]
+        if p.rank is None:
+            w = self._dense(p.sign * w.abs() if p.sign else w)
+        phase = f"{self.target}:phase"
+        return turn_rows(w, self.values[phase]) if phase in self.values else w
+
+    def _dense(self, w: Tensor) -> Tensor:
+        """(out * N, S) from one value per edge (out, in, edge)."""
+        out, parts, _ = w.shape
+        if self.full:
+            dense = w.view(out, parts, self.size, -1).transpose(1, 2)
+        else:
+            edge = f"{self.name}:{self.target}:row", f"{self.name}:{self.target}:col"
+            row, col = (self.values[k] for k in edge)
+            dense = w.new_zeros(out, parts, self.size, self.width // parts).index_put(
+                (
+                    torch.arange(out, device=w.device)[:, None, None],
+                    torch.arange(parts, device=w.device)[:, None],
+                    row,
+                    col,
+                ),
+                w,
+            )
+            dense = dense.transpose(1, 2)
+        return dense.reshape(out * self.size, self.width)
+
+    def hidden(self, y: Tensor) -> Tensor:
+        """What the last weight acts on: y [..., S], normalised where declared, through the hidden units where there are any."""
+        p = self.projection
+        if p.normalise:
+            y = divisive(y, self.parts)
+        if p.rank is not None:
+            bias = self.values[f"{self.name}:hidden_bias"] if p.activation else None
+            y = ACTIVATION[p.activation](F.linear(y, self.values[f"{self.name}:hidden"], bias))
+        return y
+
+
+def turn_rows(w: Tensor, phase: Tensor) -> Tensor:
+    """``w exp(i phi)`` as (2N, ...), for real rows w (N, ...) and a phase per row."""
+    shape = (-1, *([1] * (w.dim() - 1)))
+    return torch.cat([w * phase.cos().view(shape), w * phase.sin().view(shape)])

@@ -1,0 +1,215 @@
+"""The model that a network compiles to: what it is called with, what it returns, and what it tells about itself."""
+
+import math
+from abc import abstractmethod
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nfsim.compiler.program import Program
+from nfsim.models.parameters import group
+from nfsim.models.values import Values
+from nfsim.network import Network
+
+RECORDABLE = (
+    "z",
+    "gain",
+    "steady",
+    "drive",
+    "logits",
+    "nucleus_gain",
+    "energy_accuracy",
+    "energy_complexity",
+)
+
+
+class Output(NamedTuple):
+    """What a model returns."""
+
+    logits: Tensor
+    """[batch, label], or [batch, time, label] for a readout of each step."""
+    state: dict[str, Tensor]
+    """xr and xi [batch, node] after each sample's last step: pass it on to continue."""
+    record: dict[str, Tensor]
+    """The variables asked for, [batch, tick, ...]."""
+
+
+class Call(NamedTuple):
+    """A checked call."""
+
+    x: Tensor
+    start: Tensor | None
+    """[B, 2, N] state to start from; None for the declared one."""
+    dt: Tensor | float
+    """Duration of an input step: a number, or [B, steps]."""
+    lengths: Tensor | None
+    record: tuple[str, ...]
+
+
+class AbstractModel(nn.Module):
+    """A compiled network.
+
+    Parameters
+    ----------
+    program : the lowered network.
+    dtype : of its parameters.
+    """
+
+    def __init__(self, program: Program, dtype: torch.dtype):
+        super().__init__()
+        self.program = program
+        self.values = Values(program.connectome, dtype)
+        flat = program.connectome.network.flat
+        (readout,) = flat.readouts.values()
+        self.labels: tuple[str, ...] = tuple(readout.labels)  # type: ignore[arg-type]
+        self.features = sum(i.features for i in flat.inputs.values())
+        self.nucleus_names = tuple(flat.nuclei)
+
+    @abstractmethod
+    def run(self, call: Call) -> Output:
+        """The network's answer to a checked call."""
+
+    def forward(
+        self,
+        x: Tensor,
+        state: dict[str, Tensor] | None = None,
+        *,
+        dt: float | Tensor | None = None,
+        lengths: Tensor | None = None,
+        record: Iterable[str] = (),
+    ) -> Output:
+        """Run the network over a batch of sequences.
+
+        Parameters
+        ----------
+        x : [batch, time, feature], finite, the dtype of the model.
+        state : of an earlier call, to continue from; by default the declared initial state.
+        dt : duration of an input step, in the network's time unit: one number, [time] or [batch, time].
+        lengths : [batch] whole numbers, valid steps of each sample.
+        record : names of variables to keep, of z, gain, steady, drive, logits, nucleus_gain, energy_accuracy and
+            energy_complexity; [batch, tick, ...], a tick being one of the updates within an input step.
+
+        Raises
+        ------
+        ValueError, TypeError : for anything else, with what was given, the rule, and the cure.
+        """
+        return self.run(self._checked(x, state, dt, lengths, record))
+
+    def step(self, x: Tensor, state: dict[str, Tensor] | None = None, *, dt: float | Tensor | None = None) -> Output:
+        """One input step x [batch, feature], from `state`: the streaming form, with the numbers of the sequence."""
+        if x.dim() != 2:
+            raise ValueError(
+                f"x has shape {tuple(x.shape)}; a step takes [batch, feature], a sequence goes to the model itself"
+            )
+        if isinstance(dt, Tensor) and dt.dim() == 1:
+            dt = dt.unsqueeze(1)
+        out = self(x.unsqueeze(1), state, dt=dt)
+        return out if out.logits.dim() == 2 else out._replace(logits=out.logits[:, 0])
+
+    @property
+    def network(self) -> Network:
+        """The frozen declaration that the model was compiled from."""
+        return self.program.connectome.network
+
+    def explain(self) -> str:
+        """The program, with the parameters of this model."""
+        return self.program.explain()
+
+    def ledger(self) -> dict[str, int]:
+        """Number of learned parameters by group."""
+        flat = self.network.flat
+        counts = dict.fromkeys(("drive", "node constants", "router", "coupling", "projections", "readout"), 0)
+        for name, value in self.values.learned.items():
+            counts[group(flat, name)] += value.numel()
+        return counts
+
+    def node_coords(self) -> dict[str, np.ndarray]:
+        """Coordinates of the node axis: region, population, sector, label, position, latitude, longitude, omega (rad/time)."""
+        connectome, flat = self.program.connectome, self.network.flat
+        nodes, (lat, lon) = connectome.nodes, connectome.lat_lon()
+        population = np.repeat(list(flat.populations), [p.size for p in flat.populations.values()])
+        omega = np.concatenate([self.values[f"{p}:omega"].detach().cpu().numpy() for p in flat.populations])
+        named = any(nodes.labels)
+        label = (
+            nodes.labels if named else [f"{p}/{i}" for p in flat.populations for i in range(flat.populations[p].size)]
+        )
+        return {
+            "region": np.asarray(nodes.regions),
+            "population": population,
+            "sector": nodes.sectors,
+            "label": np.asarray(label),
+            **dict(zip(("pos_x", "pos_y", "pos_z"), nodes.positions.T, strict=True)),
+            "lat": lat,
+            "lon": lon,
+            "omega": omega,
+        }
+
+    def edge_coords(self) -> dict[str, np.ndarray]:
+        """Edges between nodes, as declared: edge_source, edge_target, edge_weight, edge_length, edge_projection."""
+        return self.program.connectome.edges()
+
+    def _checked(self, x: Any, state: Any, dt: Any, lengths: Any, record: Iterable[str]) -> Call:
+        if not isinstance(x, Tensor):
+            raise TypeError(f"x is a {type(x).__name__}; give a torch tensor [batch, time, feature]")
+        if x.dim() != 3 or x.shape[-1] != self.features or 0 in x.shape:
+            inputs = ", ".join(f"{path}: {i.features}" for path, i in self.network.flat.inputs.items())
+            raise ValueError(
+                f"x has shape {tuple(x.shape)}; give [batch, time, {self.features}] ({inputs}), with at least one sample and step"
+            )
+        like = next(iter(self.values.learned.values()))
+        if not x.is_floating_point():
+            raise TypeError(f"x has dtype {x.dtype}; give {like.dtype}, as x.to({like.dtype})")
+        if x.device != like.device:
+            raise ValueError(f"x is on {x.device} and the model on {like.device}; move one of them")
+        if not torch.compiler.is_compiling() and not bool(torch.isfinite(x).all()):
+            where = torch.nonzero(~torch.isfinite(x))[0].tolist()
+            raise ValueError(f"x is not finite at [batch, time, feature] = {where}; clean or impute the data")
+        record = (record,) if isinstance(record, str) else tuple(record)
+        for name in record:
+            if name not in RECORDABLE:
+                raise ValueError(f"record {name!r} is unknown; choose from {', '.join(RECORDABLE)}")
+        x = x.to(like.dtype)
+        return Call(x, self._checked_state(state, x), self._checked_dt(dt, x), _checked_lengths(lengths, x), record)
+
+    def _checked_state(self, state: Any, x: Tensor) -> Tensor | None:
+        if state is None:
+            return None
+        n = sum(p.size for p in self.network.flat.populations.values())
+        if not isinstance(state, dict) or set(state) != {"xr", "xi"}:
+            raise ValueError("state is not the state of an earlier Output; pass output.state, with its xr and xi")
+        for name, value in state.items():
+            if tuple(value.shape) != (x.shape[0], n):
+                raise ValueError(
+                    f"state {name} has shape {tuple(value.shape)}; give (batch, node) = ({x.shape[0]}, {n})"
+                )
+        return torch.stack([state["xr"], state["xi"]], dim=1).to(x)
+
+    def _checked_dt(self, dt: Any, x: Tensor) -> Tensor | float:
+        if dt is None:
+            return float(self.network.dt)
+        if isinstance(dt, Tensor) and dt.dim() > 0:
+            if tuple(dt.shape) not in {tuple(x.shape[:2]), (x.shape[1],)}:
+                raise ValueError(f"dt has shape {tuple(dt.shape)}; give one number, [time] or [batch, time] of x")
+            if not bool((torch.isfinite(dt) & (dt > 0)).all()):
+                raise ValueError("dt holds a value that is not finite and above 0; give the duration of every step")
+            return dt.to(x).expand(x.shape[:2])
+        value = float(dt)
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"dt {value} is not a finite number above 0; give the duration of a step")
+        return value
+
+
+def _checked_lengths(lengths: Any, x: Tensor) -> Tensor | None:
+    if lengths is None:
+        return None
+    lengths = torch.as_tensor(lengths, device=x.device)
+    if lengths.is_floating_point() or tuple(lengths.shape) != (x.shape[0],):
+        raise ValueError(
+            f"lengths {tuple(lengths.shape)} of {lengths.dtype} are not one whole number per sample; give [batch]"
+        )
+    if not bool(((lengths >= 1) & (lengths <= x.shape[1])).all()):
+        raise ValueError(f"lengths lie outside of [1, {x.shape[1]}], the steps of x; correct them or pad x")
+    return lengths.long()

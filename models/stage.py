@@ -1,0 +1,283 @@
+"""A stage: populations that run together, as one scan over the whole sequence or as a loop over ticks.
+
+B batch, T tick, N node of the stage. States and drives are real, [..., 2, N]: the parts xr and xi, then the nodes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from nfsim.compiler.program import Program
+from nfsim.models import cell
+from nfsim.models.coupling import Coupling, diffuse
+from nfsim.models.drive import Drive, turn_rows
+from nfsim.models.kernels import cfc_scan
+from nfsim.models.router import Router, Weights
+from nfsim.models.values import Values
+
+ByPath = dict[str, Tensor]
+
+
+@dataclass
+class Run:
+    """One call of the model: what came in, and what the stages have done so far."""
+
+    x: Tensor
+    """[B, steps, F], all inputs."""
+    inputs: ByPath
+    """path -> [B, steps, features]."""
+    ticks: int
+    """Updates per input step; T = steps * ticks."""
+    dt: Tensor | float
+    """Duration of a tick: a number, or [B, T, 1]."""
+    start: ByPath
+    """path -> [B, 2, n], state before the first tick."""
+    z: ByPath = field(default_factory=dict)
+    """path -> [B, T, 2, n], of the populations that have run."""
+    u: ByPath = field(default_factory=dict)
+    """path -> [B, T, 2, n], their drive."""
+    v: ByPath = field(default_factory=dict)
+    """path -> [B, T, 2, n], their drive and coupling with the gain that acts on them: the steady state before its limiter."""
+
+    def previous(self, path: str) -> Tensor:
+        """State one tick earlier [B, T, 2, n]."""
+        return torch.cat([self.start[path].unsqueeze(1), self.z[path][:, :-1]], dim=1)
+
+    def hold(self, value: Tensor) -> Tensor:
+        """A value per input step [B, steps, ...] as one per tick [B, T, ...]."""
+        return value if self.ticks == 1 else value.repeat_interleave(self.ticks, dim=1)
+
+
+@dataclass
+class Constants:
+    """The node constants of a stage, from the parameters of this moment."""
+
+    rate: Tensor
+    """(N,) lambda / tau, per time unit."""
+    rate_bias: Tensor | None
+    """(N,); None where every rate is exact."""
+    exact: Tensor | None
+    """(N,) bool, the nodes with an exact rate; None where there are none."""
+    omega: Tensor
+    """(N,) rad per time unit."""
+
+
+def cat(tensors: list[Tensor], dim: int = -1) -> Tensor:
+    """torch.cat that returns a single tensor as it is."""
+    return tensors[0] if len(tensors) == 1 else torch.cat(tensors, dim)
+
+
+def add(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    """Sum of two terms that may be absent."""
+    return b if a is None else a if b is None else a + b
+
+
+class Stage:
+    """One stage of a program, over the values of its network."""
+
+    def __init__(self, program: Program, index: int, values: Values):
+        connectome, self.plan = program.connectome, program.stages[index]
+        flat, self.values = connectome.network.flat, values
+        self.paths = self.plan.populations
+        self.sizes = [flat.populations[p].size for p in self.paths]
+        self.dynamics = [flat.populations[p].dynamics for p in self.paths]
+        inside = set(self.paths)
+        drives = [Drive(connectome, n, t, values) for n in self.plan.drives for t in flat.target(n) if t in inside]
+        self.outer = [d for d in drives if not inside & set(d.source)]
+        self.inner = [d for d in drives if inside & set(d.source)]
+        couplings = [
+            Coupling(connectome, n, tuple(t for t in flat.target(n) if t in inside), values)
+            for n in self.plan.couplings
+        ]
+        self.on_state = [c for c in couplings if c.projection.on == "state"]
+        self.on_drive = [c for c in couplings if c.projection.on == "drive"]
+        self.router = Router(connectome, self.paths, self.plan.nuclei, values) if self.plan.nuclei else None
+        self.key = "+".join(self.paths)
+        self.inverse_square = self._keep(
+            "inverse_square", [d.amplitude**-2 if d.limiter == "amplitude" else 0.0 for d in self.dynamics]
+        )
+        self.ceiling = self._keep(
+            "ceiling", [d.amplitude if d.limiter == "clamp" else torch.inf for d in self.dynamics]
+        )
+        self.exact = self._keep("exact", [d.rate == "exact" for d in self.dynamics])
+        self.gain_at = {
+            place: self._keep(f"gain_{place}", [place in d.gain for d in self.dynamics])
+            for place in ("time", "drive", "coupling")
+        }
+
+    def _keep(self, name: str, per_population: list[float] | list[bool]) -> str:
+        value = torch.cat([torch.full((n,), x) for n, x in zip(self.sizes, per_population, strict=True)])
+        return self.values.keep(
+            f"{self.key}:{name}", value if value.dtype == torch.bool else value.to(self.values.dtype)
+        )
+
+    def constants(self) -> Constants:
+        """The node constants of this moment's parameters."""
+        v, dynamics = self.values, dict(zip(self.paths, self.dynamics, strict=True))
+        rates = {p: F.softplus(v[f"{p}:rate"]) / d.tau for p, d in dynamics.items()}
+        exact = [d.rate == "exact" for d in self.dynamics]
+        biases = [v[f"{p}:rate_bias"] if f"{p}:rate_bias" in v else torch.zeros_like(r) for p, r in rates.items()]
+        return Constants(
+            rate=cat(list(rates.values())),
+            rate_bias=None if all(exact) else cat(biases),
+            exact=v[self.exact] if any(exact) else None,
+            omega=cat([v[f"{p}:omega"] for p in self.paths]),
+        )
+
+    def split(self, value: Tensor) -> ByPath:
+        """path -> part of a value [..., N] of the stage."""
+        return dict(zip(self.paths, value.split(self.sizes, dim=-1), strict=True))
+
+    def outer_drive(self, run: Run) -> Tensor:
+        """What inputs and earlier stages drive, bias and preferred phase included [B, T, 2, N]."""
+        parts = []
+        for path in self.paths:
+            bias = self.values[f"{path}:drive_bias"]
+            phase = f"{path}:phase"
+            bias = turn_rows(bias, self.values[phase]) if phase in self.values else bias
+            slow: Tensor | None = None
+            fast: Tensor | None = None
+            for d in self.outer:
+                if d.target == path and d.from_input:
+                    slow = add(
+                        slow, F.linear(d.hidden(run.inputs[d.source[0]]), d.weight(), bias if slow is None else None)
+                    )
+            held = slow if slow is not None else bias.expand(run.x.shape[0], run.x.shape[1], -1)
+            for d in self.outer:
+                if d.target == path and not d.from_input:
+                    fast = add(fast, F.linear(d.hidden(d.read(cat([run.z[p] for p in d.source]))), d.weight()))
+            total = run.hold(held) if fast is None else run.hold(held) + fast
+            parts.append(total.unflatten(-1, (2, -1)))
+        return cat(parts)
+
+    def update_rate(self, c: Constants, gain: Tensor | None, dt: Tensor | float) -> Tensor:
+        """t [..., N] from the gain [..., N], or from dt alone."""
+        gate = c.rate * dt
+        if gain is not None and any("time" in d.gain for d in self.dynamics):
+            gate = gate * self._at("time", gain)
+        if c.exact is None:
+            return cell.update_rate(gate, "sigmoid", c.rate_bias)
+        if c.rate_bias is None:
+            return cell.update_rate(gate, "exact", None)
+        return torch.where(
+            c.exact, cell.update_rate(gate, "exact", None), cell.update_rate(gate, "sigmoid", c.rate_bias)
+        )
+
+    def _at(self, place: str, gain: Tensor) -> Tensor:
+        """The gain where it acts at `place`, 1 elsewhere."""
+        everywhere = all(place in d.gain for d in self.dynamics)
+        return gain if everywhere else torch.where(self.values[self.gain_at[place]], gain, 1.0)
+
+    def scaled(self, place: str, value: Tensor | None, gain: Tensor | None) -> Tensor | None:
+        """A drive or a coupling [..., 2, N] times the gain, where it acts there."""
+        if value is None or gain is None or not any(place in d.gain for d in self.dynamics):
+            return value
+        return value * self._at(place, gain).unsqueeze(-2)
+
+    def couple(self, couplings: list[Coupling], matrices: list[Tensor], states: ByPath) -> Tensor | None:
+        """F of several couplings [..., 2, N] from path -> [..., 2, n], states or drives."""
+        total: ByPath = {}
+        for c, K in zip(couplings, matrices, strict=True):
+            pull = diffuse(K, cat([states[p] for p in c.source]), cat([states[p] for p in c.targets]))
+            for p, part in zip(c.targets, pull.split([states[p].shape[-1] for p in c.targets], dim=-1), strict=True):
+                total[p] = part if p not in total else total[p] + part
+        return cat([total.get(p, torch.zeros_like(states[p])) for p in self.paths]) if total else None
+
+    def scan(self, run: Run) -> None:
+        """Run the whole sequence at once: neither steady state nor rate depends on the state."""
+        (path,) = self.paths
+        (dynamics,) = self.dynamics
+        c, u = self.constants(), self.outer_drive(run)
+        F_u = self.couple(self.on_drive, [k.matrix() for k in self.on_drive], run.u | {path: u})
+        gain = None
+        if self.router:
+            w = self.router.assemble()
+            states = {p: run.previous(p) for p in self.router.listens}
+            gain = self.router.gain(w, run.hold(self.router.relay(w, run.x)), states, None)
+        v = add(self.scaled("drive", u, gain), self.scaled("coupling", F_u, gain))
+        assert v is not None
+        t = self.update_rate(c, gain, run.dt).expand(*v.shape[:2], -1)
+        turn = cell.rotation(c.omega, run.dt).flatten(-2) if c.omega.requires_grad or c.omega.any() else None
+        amplitude = dynamics.amplitude if dynamics.limiter == "amplitude" else None
+        z = cfc_scan(v.flatten(-2), t, turn, run.start[path].flatten(-2), amplitude)
+        run.u[path], run.v[path], run.z[path] = u, v, z.unflatten(-1, (2, -1))
+
+    def loop(self, run: Run) -> None:
+        """Step through time; everything that does not depend on the state is computed for all ticks before."""
+        c, outer = self.constants(), self.outer_drive(run)
+        w = self.router.assemble() if self.router else None
+        step = _Loop(self, run, c, w)
+        z = cat([run.start[p] for p in self.paths])
+        states, drives, sums = [], [], []
+        for k, u in enumerate(outer.unbind(1)):
+            z, u, v = step(k, z, u)
+            states.append(z)
+            drives.append(u)
+            sums.append(v)
+        for store, sequence in ((run.z, states), (run.u, drives), (run.v, sums)):
+            store.update(self.split(torch.stack(sequence, dim=1)))
+
+
+class _Loop:
+    """One tick of a loop stage, with all that is the same for every tick held ready."""
+
+    def __init__(self, stage: Stage, run: Run, c: Constants, w: Weights | None):
+        self.stage, self.c, self.w = stage, c, w
+        self.weights = [d.weight() for d in stage.inner]
+        self.on_state = [k.matrix() for k in stage.on_state]
+        self.on_drive = [k.matrix() for k in stage.on_drive]
+        self.relayed = run.hold(stage.router.relay(w, run.x)).unbind(1) if stage.router and w else None
+        earlier = set(run.z)
+        listens = {p for d in stage.inner for p in d.source} | {p for k in stage.on_state for p in k.source}
+        before = listens | set(stage.router.listens if stage.router else ())
+        self.before = {p: run.previous(p).unbind(1) for p in before & earlier}
+        self.now = {p: run.z[p].unbind(1) for p in {p for d in stage.inner for p in d.source} & earlier}
+        self.u_now = {p: run.u[p].unbind(1) for p in {p for k in stage.on_drive for p in k.source} & earlier}
+        per_tick = isinstance(run.dt, Tensor)
+        self.dt = run.dt.unbind(1) if per_tick else None
+        self.turn = [cell.rotation(c.omega, dt) for dt in self.dt] if self.dt else cell.rotation(c.omega, run.dt)
+        self.one_dt = run.dt
+        self.ceiling = stage.values[stage.ceiling] if any(d.limiter == "clamp" for d in stage.dynamics) else None
+        self.t = stage.update_rate(c, None, run.dt) if stage.router is None else None
+
+    def __call__(self, k: int, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(1) regional means, (2) gain, (3) coupling, (4) steady state, (5) update rate, (6) new state."""
+        stage = self.stage
+        states = {p: s[k] for p, s in self.before.items()} | stage.split(z)
+        gain = None
+        if stage.router and self.w and self.relayed:
+            gain = stage.router.gain(self.w, self.relayed[k], states, z)
+        pull = stage.couple(stage.on_state, self.on_state, states)
+        if stage.inner:
+            u = self._driven(k, u, states)
+        if stage.on_drive:
+            drives = {p: s[k] for p, s in self.u_now.items()} | stage.split(u)
+            pull = add(pull, stage.couple(stage.on_drive, self.on_drive, drives))
+        v = add(stage.scaled("drive", u, gain), stage.scaled("coupling", pull, gain))
+        assert v is not None
+        s = cell.limit(v, stage.values[stage.inverse_square])
+        t = self._rate(k, gain)
+        z = cell.cfc_update(z, s, t, self.turn[k] if self.dt else self.turn)  # type: ignore[arg-type]
+        return (z if self.ceiling is None else cell.clamp(z, self.ceiling)), u, v
+
+    def _rate(self, k: int, gain: Tensor | None) -> Tensor:
+        if self.t is not None:
+            return self.t[:, k] if self.t.dim() > 1 else self.t
+        return self.stage.update_rate(self.c, gain, self.dt[k] if self.dt else self.one_dt)
+
+    def _driven(self, k: int, u: Tensor, states: ByPath) -> Tensor:
+        """The drive with what populations of this stage add from their previous state, and earlier ones from this tick."""
+        y = states | {p: s[k] for p, s in self.now.items()}
+        parts = self.stage.split(u)
+        for d, weight in zip(self.stage.inner, self.weights, strict=True):
+            added = F.linear(d.hidden(d.read(cat([y[p] for p in d.source]))), weight).unflatten(-1, (2, -1))
+            parts[d.target] = parts[d.target] + added
+        return cat(list(parts.values()))
+
+
+def stages(program: Program, values: Values) -> Iterator[Stage]:
+    """The stages of a program in the order they run."""
+    return (Stage(program, i, values) for i in range(len(program.stages)))

@@ -1,0 +1,37 @@
+"""The tensors of a model by their declared names."""
+
+import torch
+from torch import Tensor, nn
+
+from nfsim.models.parameters import draw
+from nfsim.wiring import Connectome
+
+
+class Values(nn.Module):
+    """Every learned parameter and fixed constant of a network, looked up as ``values["v1:rate"]``.
+
+    Parameters
+    ----------
+    connectome : what the values are drawn for.
+    dtype : torch.float32, or torch.float64 for the reference.
+    """
+
+    def __init__(self, connectome: Connectome, dtype: torch.dtype = torch.float32):
+        super().__init__()
+        self.dtype = dtype
+        learned, fixed = draw(connectome)
+        self.learned = nn.ParameterDict({name: nn.Parameter(value.to(dtype)) for name, value in learned.items()})
+        for name, value in fixed.items():
+            self.register_buffer(name, value.to(dtype))
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.learned[name] if name in self.learned else self._buffers[name]  # type: ignore[return-value]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.learned or name in self._buffers
+
+    def keep(self, name: str, value: Tensor) -> str:
+        """Hold a tensor that follows from the declaration, such as an index, so that it moves with the model."""
+        if name not in self._buffers:
+            self.register_buffer(name, value, persistent=False)
+        return name

@@ -1,0 +1,50 @@
+"""The lowered network: ordered stages, and why each runs as it does."""
+
+from dataclasses import dataclass
+
+from nfsim.wiring import Connectome
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One or more populations that run together.
+
+    Attributes
+    ----------
+    populations : paths, in node order.
+    schedule : "scan" (the whole sequence at once) or "loop" (step by step).
+    reasons : why; for a loop, everything that ties the stage to its own state.
+    drives, couplings : names of the projections that end here.
+    nuclei : paths of the nuclei whose gain acts on the dynamics here.
+    """
+
+    populations: tuple[str, ...]
+    schedule: str
+    reasons: tuple[str, ...]
+    drives: tuple[str, ...]
+    couplings: tuple[str, ...]
+    nuclei: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a network lowers to: its connectome and the stages in the order they run.
+
+    Prints as `explain()`.
+    """
+
+    connectome: Connectome
+    stages: tuple[Stage, ...]
+
+    def stage_of(self, population: str) -> int:
+        """Index of the stage that runs a population."""
+        return next(i for i, stage in enumerate(self.stages) if population in stage.populations)
+
+    def explain(self) -> str:
+        """The program as text."""
+        from nfsim.compiler.explain import explain
+
+        return explain(self)
+
+    def __str__(self) -> str:
+        return self.explain()
