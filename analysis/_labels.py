@@ -96,8 +96,12 @@ def additive(
             input_core_dims=[[*core, *over], *[[d for d in e.dims if d in core] for e in extra]],
             output_core_dims=[list(out)],
             dask="parallelized",
-            output_dtypes=[dtype],
-            dask_gufunc_kwargs={"output_sizes": dict(out), "allow_rechunk": True},
+            dask_gufunc_kwargs={
+                "output_sizes": dict(out),
+                "allow_rechunk": True,
+                # given, since dask would make it from the input and warn where a complex array leads to a real one
+                "meta": np.empty((0,) * (piece.ndim - len(core) - len(over) + len(out)), dtype),
+            },
         )
 
     if data.chunks is None:
