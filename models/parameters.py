@@ -40,7 +40,8 @@ def relay_width(flat: Flat, nucleus: str) -> int:
     return 3 * len(flat.populations_of(n.reads, nucleus.rpartition("/")[0]))
 
 
-def _population(connectome: Connectome, path: str) -> Named:
+def draw_population(connectome: Connectome, path: str) -> Named:
+    """Constants of the nodes of one population."""
     p = connectome.network.flat.populations[path]
     seed, n, d = connectome.network.seed, p.size, p.dynamics
     yield f"{path}:rate", np.full(n, UNIT_RATE), True
@@ -130,7 +131,7 @@ def draw(connectome: Connectome) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Learned parameters and fixed constants, by name, float64."""
     flat = connectome.network.flat
     learned, fixed = {}, {}
-    makers = [(_population, path) for path in flat.populations]
+    makers = [(draw_population, path) for path in flat.populations]
     makers += [(_drive if p.kind == "drive" else _coupling, name) for name, p in flat.projections.items()]
     makers += [*((_nucleus, path) for path in flat.nuclei), *((_readout, path) for path in flat.readouts)]
     for make, name in makers:

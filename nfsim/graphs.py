@@ -15,7 +15,7 @@ _META = ("name", "seed", "dt", "ticks", "time_unit")
 def to_networkx(network: Network) -> "networkx.MultiDiGraph":
     """Populations and inputs as nodes, projections as edges keyed by name.
 
-    Node attribute `declaration`; edge attributes `declaration` and `scope` (the region that declares it); graph
+    Node attribute `declaration`; edge attributes `declaration`, `scope` (the region that declares it) and `order`; graph
     attributes name, seed, dt, ticks, time_unit, regions {path: patch}, nuclei and readouts {path: declaration}.
     A projection between sets of populations has one edge per pair.
     """
@@ -30,10 +30,10 @@ def to_networkx(network: Network) -> "networkx.MultiDiGraph":
     }
     for path, part in [*flat.inputs.items(), *flat.populations.items()]:
         graph.add_node(path, declaration=part)
-    for name, projection in flat.projections.items():
+    for order, (name, projection) in enumerate(flat.projections.items()):
         for u in flat.source(name):
             for v in flat.target(name):
-                graph.add_edge(u, v, key=name, declaration=projection, scope=flat.scopes[name])
+                graph.add_edge(u, v, key=name, declaration=projection, scope=flat.scopes[name], order=order)
     return graph
 
 
@@ -62,7 +62,9 @@ def from_networkx(graph: "networkx.MultiDiGraph") -> Network:
     for path, part in graph.graph.get("nuclei", {}).items():
         put(path.rpartition("/")[0], part)
     seen = set()
-    for u, v, key, data in graph.edges(keys=True, data=True):
+    # a graph lists its edges by node: bring them back into the order declared, added ones last
+    edges = sorted(graph.edges(keys=True, data=True), key=lambda edge: edge[3].get("order", len(graph.edges)))
+    for u, v, key, data in edges:
         if data.get("declaration") is None:
             raise BuildError(f"edge {u!r} -> {v!r}: has no declaration; set its attribute declaration=Projection(...)")
         if key not in seen:

@@ -5,6 +5,11 @@ from dataclasses import dataclass
 from nfsim.wiring import Connectome
 
 
+def listing(names: tuple[str, ...]) -> str:
+    """Names for print: all of a few, the ends of many."""
+    return ", ".join(names) if len(names) <= 3 else f"{names[0]}, ..., {names[-1]} ({len(names)})"
+
+
 @dataclass(frozen=True)
 class Stage:
     """One or more populations that run together.
@@ -16,6 +21,8 @@ class Stage:
     reasons : why; for a loop, everything that ties the stage to its own state.
     drives, couplings : names of the projections that end here.
     nuclei : paths of the nuclei whose gain acts on the dynamics here.
+    kernel : what runs the stage, with the reason where there was a choice.
+    coupling_kernels : the same for each coupling.
     """
 
     populations: tuple[str, ...]
@@ -24,6 +31,8 @@ class Stage:
     drives: tuple[str, ...]
     couplings: tuple[str, ...]
     nuclei: tuple[str, ...]
+    kernel: str
+    coupling_kernels: dict[str, str]
 
 
 @dataclass(frozen=True)

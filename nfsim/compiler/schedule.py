@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import networkx
 
-from nfsim.compiler.program import Program, Stage
+from nfsim.compiler.program import Program, Stage, listing
 from nfsim.network import Flat
 from nfsim.wiring import Connectome
 
@@ -17,11 +17,12 @@ _DYNAMIC = {"time", "drive", "coupling"}
 
 
 class Tie(NamedTuple):
-    """`target` needs what `source` is or was, because of `reason`."""
+    """`target` needs what `source` is or was, because of a part `by` name."""
 
     source: str
     target: str
     reason: str
+    by: str
 
 
 def gated(flat: Flat, nucleus: str) -> tuple[str, ...]:
@@ -42,12 +43,14 @@ def _listens(flat: Flat, nucleus: str) -> Iterator[tuple[str, str]]:
     """Populations whose state a nucleus's gain depends on, and by which path."""
     scope = nucleus.rpartition("/")[0]
     for name in (nucleus, *reticular_partners(flat, nucleus)):
-        via = "" if name == nucleus else f" by way of the reticular inhibition from {name}"
         if flat.nuclei[name].gating == "state":
             for p in flat.populations_of(flat.nuclei[name].reads, scope):
-                yield p, f"{nucleus} reads its mean{via}"
+                yield (
+                    p,
+                    "queries read regional means" if name == nucleus else "reticular inhibition relays regional means",
+                )
     for p in flat.populations_of(flat.nuclei[nucleus].feedback, scope):
-        yield p, f"cortico-thalamic feedback to {nucleus}"
+        yield p, "cortico-thalamic feedback"
 
 
 def ties(flat: Flat) -> Iterator[Tie]:
@@ -56,21 +59,28 @@ def ties(flat: Flat) -> Iterator[Tie]:
         sources = [s for s in flat.source(name) if s in flat.populations]
         for target in flat.target(name):
             if p.kind == "coupling" and p.on == "state":
-                yield Tie(target, target, f"coupling {name} pulls on its own state")
+                yield Tie(target, target, "coupling on the state pulls on each node's own state", name)
             for source in sources:
-                if p.kind == "drive":
-                    yield Tie(source, target, f"drive {name}")
-                elif source != target or p.on == "state":
-                    yield Tie(source, target, f"coupling {name}")
+                if p.kind == "drive" or source != target:
+                    yield Tie(source, target, f"{p.kind} between its populations", name)
     for nucleus in flat.nuclei:
         for target in gated(flat, nucleus):
             if flat.nuclei[nucleus].gating == "state":
-                yield Tie(target, target, f"gain of {nucleus} depends on each node's own state")
+                yield Tie(target, target, "keys read each node's own state", nucleus)
             for source, reason in _listens(flat, nucleus):
-                yield Tie(source, target, reason)
+                yield Tie(source, target, reason, nucleus)
     for path, population in flat.populations.items():
         if population.dynamics.limiter == "clamp":
-            yield Tie(path, path, "limiter 'clamp' acts on the updated state")
+            yield Tie(path, path, "limiter 'clamp' acts on the updated state", path)
+
+
+def _reasons(ties: list[Tie], members: tuple[str, ...]) -> tuple[str, ...]:
+    """What ties some populations to their own state, one sentence per kind."""
+    by_reason: dict[str, dict[str, None]] = {}
+    for tie in ties:
+        if tie.source in members and tie.target in members:
+            by_reason.setdefault(tie.reason, {})[tie.by] = None
+    return tuple(f"{reason}: {listing(tuple(by))}" for reason, by in by_reason.items())
 
 
 def schedule(connectome: Connectome) -> Program:
@@ -90,16 +100,18 @@ def schedule(connectome: Connectome) -> Program:
     stages = []
     for c in networkx.lexicographical_topological_sort(condensed, key=first.__getitem__):
         members = tuple(sorted(condensed.nodes[c]["members"], key=order.__getitem__))
-        inner = tuple(dict.fromkeys(t.reason for t in found if t.source in members and t.target in members))
+        inner = _reasons(found, members)
         ends = [name for name in flat.projections if set(flat.target(name)) & set(members)]
         stages.append(
             Stage(
                 populations=members,
                 schedule="loop" if inner else "scan",
-                reasons=inner or ("neither its steady state nor its rate depends on its own state",),
+                reasons=inner or ("neither steady state nor rate depends on its own state",),
                 drives=tuple(n for n in ends if flat.projections[n].kind == "drive"),
                 couplings=tuple(n for n in ends if flat.projections[n].kind == "coupling"),
                 nuclei=tuple(n for n in flat.nuclei if set(gated(flat, n)) & set(members)),
+                kernel="torch, one step after another" if inner else "cfc_scan, the whole sequence at once",
+                coupling_kernels={n: "dense product" for n in ends if flat.projections[n].kind == "coupling"},
             )
         )
     return Program(connectome, tuple(stages))

@@ -1,0 +1,90 @@
+"""What a program costs, and whether its coupling settles; estimated from the declaration."""
+
+import numpy as np
+
+from nfsim.compiler.program import Program
+from nfsim.wiring import Connectome
+
+FLOP_PER_NODE = 40
+"""Limiter, update rate, rotation and update of one node: 18 multiply-adds, a square root and an exponential."""
+FLOP_PER_GAIN = 16
+"""Five multiply-adds, the shift, a sigmoid and its share of the mean, per nucleus and node."""
+EXACT_RADIUS = 2000
+"""Nodes up to which the spectral radius is computed; above, Gershgorin's bound stands for it."""
+
+
+def ledger(program: Program) -> dict[str, int]:
+    """Learned parameters by group."""
+    from nfsim.models.parameters import draw, group
+
+    learned, _ = draw(program.connectome)
+    counts = dict.fromkeys(("drive", "node constants", "router", "coupling", "projections", "readout"), 0)
+    for name, value in learned.items():
+        counts[group(program.connectome.network.flat, name)] += value.numel()
+    return counts
+
+
+def work(program: Program, index: int) -> tuple[int, int]:
+    """FLOP (a multiply-add is two) and bytes moved per tick and sample of one stage, forward.
+
+    Bytes count what must pass through memory for each sample: drives read and written, gain and state; weights are shared
+    by the batch.
+    """
+    connectome, stage = program.connectome, program.stages[index]
+    flat = connectome.network.flat
+    nodes = sum(flat.populations[p].size for p in stage.populations)
+    flop, values = FLOP_PER_NODE * nodes, 6 * nodes  # u and z: two parts each; t; gain
+    for name in stage.drives:
+        p, (target, source) = flat.projections[name], connectome.matrices[name].shape
+        own = sum(flat.populations[t].size for t in flat.target(name) if t in stage.populations)
+        parts = 2 if flat.source(name)[0] in flat.populations and p.signal == "state" else 1
+        edges = connectome.matrices[name].nnz * own // target
+        flop += 2 * (p.rank * (parts * source + 2 * own) if p.rank else 2 * parts * edges)
+        values += parts * source
+    for name in stage.couplings:
+        own = sum(flat.populations[t].size for t in flat.target(name) if t in stage.populations)
+        matrix = connectome.matrices[name]
+        flop += 4 * matrix.nnz * own // matrix.shape[0]
+    flop += FLOP_PER_GAIN * len(stage.nuclei) * nodes
+    return flop, 4 * values
+
+
+def laplacian_radius(connectome: Connectome, populations: tuple[str, ...]) -> tuple[float, bool]:
+    """Spectral radius of L = D - K of the couplings on the state of some populations, and whether it is exact."""
+    from scipy.sparse import csr_array, diags_array
+
+    flat, nodes = connectome.network.flat, connectome.nodes
+    index = nodes.index(populations)
+    local = np.full(len(nodes.positions), -1)
+    local[index] = np.arange(len(index))
+    K = csr_array((len(index), len(index)))
+    sums = np.zeros(len(index))
+    for name, p in flat.projections.items():
+        if p.kind == "coupling" and p.on == "state":
+            source, target = connectome.ends(name)
+            m = connectome.matrices[name].tocoo()
+            i, j = local[nodes.index(target)[m.row]], local[nodes.index(source)[m.col]]
+            np.add.at(sums, i[i >= 0], m.data[i >= 0])
+            inside = (i >= 0) & (j >= 0)
+            K = K + csr_array((m.data[inside], (i[inside], j[inside])), shape=K.shape)
+    if not sums.any() and K.nnz == 0:
+        return 0.0, True
+    L = diags_array(sums) - K
+    if len(index) <= EXACT_RADIUS:
+        return float(abs(np.linalg.eigvals(L.toarray())).max()), True
+    return float(np.asarray(abs(L).sum(axis=1)).max()), False
+
+
+def stability(program: Program, index: int) -> tuple[float, float, bool]:
+    """Largest update rate t at the start with gain 1, spectral radius of the Laplacian, and whether that is exact."""
+    from nfsim.models.parameters import draw_population
+
+    network, rates = program.connectome.network, []
+    for path in program.stages[index].populations:
+        d = network.flat.populations[path].dynamics
+        values = {name: value for name, value, _ in draw_population(program.connectome, path)}
+        gate = network.dt / network.ticks / d.tau
+        bias = values.get(f"{path}:rate_bias", np.zeros(1))
+        rates.append(float(np.max(1 / (1 + np.exp(-gate - bias)))) if d.rate == "sigmoid" else -np.expm1(-gate))
+    radius, exact = laplacian_radius(program.connectome, program.stages[index].populations)
+    return max(rates), radius, exact

@@ -1,0 +1,62 @@
+"""A program as text: what runs, how, why, with how many parameters and at what cost."""
+
+from collections.abc import Iterator
+
+from nfsim.compiler.costs import ledger, stability, work
+from nfsim.compiler.program import Program, Stage, listing
+
+
+def explain(program: Program) -> str:
+    """Stages with their shapes, kernels and reasons, cost and stability, then the parameter ledger."""
+    network, flat = program.connectome.network, program.connectome.network.flat
+    features = ", ".join(f"{path} {i.features}" for path, i in flat.inputs.items())
+    rows = [
+        repr(network),
+        f"digest {network.digest()[:12]}, step {network.dt:g} {network.time_unit}, {network.ticks} tick(s) per step",
+        "",
+        f"input     [batch, time, {sum(i.features for i in flat.inputs.values())}]: {features}",
+    ]
+    for i, stage in enumerate(program.stages):
+        rows += [
+            f"stage {i}   {stage.schedule}: {', '.join(f'{p} [{flat.populations[p].size}]' for p in stage.populations)}"
+        ]
+        rows += [f"            {row}" for row in _stage(program, i, stage)]
+    ((path, r),) = flat.readouts.items()
+    reads = ", ".join(flat.populations_of(r.reads))
+    rows += [f"readout   {path}: {r.kind} of {reads}, {r.when} step(s), {len(tuple(r.labels))} labels", ""]  # type: ignore[arg-type]
+    counts = ledger(program)
+    rows += [f"parameters  {name:<16}{count:>10,}" for name, count in counts.items()]
+    rows.append(f"            {'total':<16}{sum(counts.values()):>10,}")
+    return "\n".join(rows)
+
+
+def _stage(program: Program, index: int, stage: Stage) -> Iterator[str]:
+    connectome, flat = program.connectome, program.connectome.network.flat
+    yield f"{'kernel':<11} {stage.kernel}"
+    for reason in stage.reasons:
+        yield f"{'because':<11} {reason}"
+    for name in stage.drives:
+        p, edges = flat.projections[name], connectome.matrices[name].nnz
+        parts = [
+            f"rank {p.rank}" if p.rank else f"{edges:,} edges",
+            p.activation,
+            "normalised" if p.normalise else None,
+        ]
+        yield f"{'drive':<11} {name}: {', '.join(filter(None, parts))}"
+    for name in stage.couplings:
+        p, edges = flat.projections[name], connectome.matrices[name].nnz
+        yield f"{'coupling':<11} {name}: {edges:,} edges on the {p.on}, learns {p.learnable}, {stage.coupling_kernels[name]}"
+    for gating in ("state", "feedforward"):
+        if nuclei := [n for n in stage.nuclei if flat.nuclei[n].gating == gating]:
+            trn = sum(flat.nuclei[n].trn for n in nuclei)
+            feedback = sum(bool(flat.nuclei[n].feedback) for n in nuclei)
+            yield f"{'gain':<11} {gating}: {listing(tuple(nuclei))}, {trn} with TRN, {feedback} with CT feedback"
+    flop, moved = work(program, index)
+    yield f"{'cost':<11} {flop:,} FLOP, {moved:,} bytes per tick and sample"
+    t, radius, exact = stability(program, index)
+    if radius:
+        rho = f"rho(L) {'=' if exact else '<='} {radius:.3g}"
+        verdict = (
+            "settles" if t * (1 + radius) < 2 else "may not settle: lower the coupling's weight or the rate's bias"
+        )
+        yield f"{'stability':<11} t (1 + rho(L)) = {t * (1 + radius):.3g} with t = {t:.3g}, {rho}: {verdict}"
