@@ -4,6 +4,7 @@ import ast
 import importlib.metadata
 import re
 import sys
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -87,15 +88,22 @@ def third_party(file: Path, module: str) -> set[str]:
     return tops - set(sys.stdlib_module_names) - {"nfsim", "__future__"}
 
 
+@cache
+def distributions() -> dict[str, list[str]]:
+    return importlib.metadata.packages_distributions()
+
+
+def providers(top: str) -> set[str]:
+    return {requirement_name(d) for d in distributions().get(top, [top])}
+
+
 @pytest.mark.parametrize("module", checkout.modules())
 def test_whatever_a_module_imports_is_a_declared_dependency(module):
     declared = requirements(checkout.setup_cfg()["options"]["install_requires"])
     # torch itself requires triton where triton exists, and hydra-core requires omegaconf.
     declared |= {"triton", "omegaconf"}
-    distributions = importlib.metadata.packages_distributions()
     for top in third_party(checkout.modules()[module], module):
-        providers = {requirement_name(d) for d in distributions.get(top, [top])}
-        assert providers & declared, f"{module} imports {top}: add it to install_requires in setup.cfg"
+        assert providers(top) & declared, f"{module} imports {top}: add it to install_requires in setup.cfg"
 
 
 def test_whatever_the_tests_import_is_a_dependency_or_in_the_test_extra():
@@ -103,11 +111,9 @@ def test_whatever_the_tests_import_is_a_dependency_or_in_the_test_extra():
     declared = requirements(config["options"]["install_requires"]) | {"triton", "omegaconf"}
     declared |= requirements(config["options.extras_require"]["test"])
     own = {file.stem for file in (ROOT / "tests" / "support").glob("*.py")}
-    distributions = importlib.metadata.packages_distributions()
     for file in (ROOT / "tests").rglob("*.py"):
         for top in third_party(file, file.stem) - own:
-            providers = {requirement_name(d) for d in distributions.get(top, [top])}
-            assert providers & declared, f"{file.relative_to(ROOT)} imports {top}: add it to the test extra"
+            assert providers(top) & declared, f"{file.relative_to(ROOT)} imports {top}: add it to the test extra"
 
 
 def test_the_type_checker_sees_every_part(tmp_path):

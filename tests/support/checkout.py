@@ -6,6 +6,7 @@ Read from the source tree and not through imports, so that it tells the truth be
 import ast
 import configparser
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -18,6 +19,7 @@ def setup_cfg() -> configparser.ConfigParser:
     return config
 
 
+@cache
 def package_dir() -> dict[str, Path]:
     """Return the mapping of setup.cfg: import name -> folder in the repository."""
     lines = setup_cfg()["options"]["package_dir"].split("\n")
@@ -25,6 +27,7 @@ def package_dir() -> dict[str, Path]:
     return {name.strip(): ROOT / folder.strip() for name, folder in pairs}
 
 
+@cache
 def listed_packages() -> list[str]:
     """Return the packages that setup.cfg lists, in its order."""
     return setup_cfg()["options"]["packages"].split()
@@ -40,6 +43,7 @@ def folder_of(package: str) -> Path:
     return mapping[prefix].joinpath(*rest)
 
 
+@cache
 def modules() -> dict[str, Path]:
     """Return every module of the listed packages: import name -> source file; a package stands under its own name."""
     found = {}
@@ -49,19 +53,22 @@ def modules() -> dict[str, Path]:
     return found
 
 
-def imported_names(file: Path, module: str, *, at_import: bool = False) -> Iterator[str]:
-    """Yield what a source file imports as absolute dotted names; `from a import b` yields `a.b`.
+@cache
+def imported_names(file: Path, module: str, *, at_import: bool = False) -> tuple[str, ...]:
+    """Return what a source file imports as absolute dotted names; `from a import b` gives `a.b`.
 
     With `at_import` only what runs when the module is imported: neither inside functions nor for type checkers alone.
     """
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
+    names = []
     for node in nodes(ast.parse(file.read_text(encoding="utf-8")), at_import):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
             origin = ".".join([*above, *([node.module] if node.module else [])])
-            yield from (f"{origin}.{alias.name}" for alias in node.names)
+            names += [f"{origin}.{alias.name}" for alias in node.names]
+    return tuple(names)
 
 
 def nodes(tree: ast.AST, at_import: bool) -> Iterator[ast.AST]:
