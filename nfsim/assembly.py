@@ -1,0 +1,143 @@
+"""From settings to what they describe: dataset, declaration and model."""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from nfsim.compiler import compile
+from nfsim.data.abstract import AbstractData
+from nfsim.data.registry import DATASETS
+from nfsim.errors import BuildError
+from nfsim.models.mlp import MLP
+from nfsim.network import Network
+from nfsim.settings import FactorySettings, FileSettings, MLPSettings, Settings
+
+FRAME_TICKS = 4
+"""Ticks for which a single frame is held, where none are given."""
+
+
+def make_data(settings: Settings) -> AbstractData:
+    """Dataset of a run; nothing is read yet."""
+    options = asdict(settings.data)
+    return DATASETS[options.pop("name")](**options, seed=settings.seed)
+
+
+def resolve(settings: Settings, data: AbstractData) -> None:
+    """Put numbers where the settings leave the choice to the dataset, so that a run's record says all."""
+    if getattr(settings.network, "ticks", 1) is None:
+        settings.network.ticks = 1 if data.steps > 1 else FRAME_TICKS
+
+
+def make_network(settings: Settings, data: AbstractData) -> Network:
+    """Declaration of a run, for the features, labels and step of its dataset."""
+    resolve(settings, data)
+    options = asdict(settings.network)
+    return NETWORKS[options.pop("name")](settings, data, options)
+
+
+def make_model(settings: Settings, data: AbstractData) -> nn.Module:
+    """Model of a run, on the CPU, with initial values from its seed."""
+    return MODELS[settings.model.name](settings, data)
+
+
+def _preset(name: str) -> Callable[[Settings, AbstractData, dict[str, Any]], Network]:
+    def build(settings: Settings, data: AbstractData, options: dict[str, Any]) -> Network:
+        from nfsim.regions import presets
+
+        return getattr(presets, name)(data.features, data.labels, seed=settings.seed, dt=data.dt, **options)
+
+    return build
+
+
+def _file(settings: Settings, data: AbstractData, options: dict[str, Any]) -> Network:
+    assert isinstance(settings.network, FileSettings)
+    path = Path(settings.network.path).expanduser()
+    try:
+        return Network.from_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FileNotFoundError(
+            f"network.path={path}: cannot be read ({error.strerror}); name a file written by Network.to_json"
+        ) from error
+    except UnicodeDecodeError:
+        raise BuildError(f"network.path={path}: not a text file; name a file written by Network.to_json") from None
+    except BuildError as error:
+        raise BuildError(f"network.path={path}: {problem}" for problem in error.problems) from None
+
+
+def _factory(settings: Settings, data: AbstractData, options: dict[str, Any]) -> Network:
+    assert isinstance(settings.network, FactorySettings)
+    target = settings.network.target
+    build = _found(target)
+    try:
+        network = build(
+            features=data.features, labels=data.labels, dt=data.dt, seed=settings.seed, **settings.network.options
+        )
+    except TypeError as error:
+        raise BuildError(
+            f"network.target={target}: {error}; it is called with features, labels, dt, seed and network.options"
+        ) from error
+    if not isinstance(network, Network):
+        raise BuildError(f"network.target={target}: returns a {type(network).__name__}; return an nfsim.Network")
+    return network
+
+
+def _found(target: str) -> Callable[..., Any]:
+    """Return the function that `package.module:function` or `path/to/file.py:function` names."""
+    where, _, name = target.rpartition(":")
+    cure = "name it as package.module:function or path/to/file.py:function"
+    try:
+        if where.endswith(".py"):
+            spec = importlib.util.spec_from_file_location(Path(where).stem, Path(where).expanduser())
+            assert spec is not None
+            assert spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            sys.modules.setdefault(spec.name, module)  # dataclasses look their module up
+            spec.loader.exec_module(module)
+        else:
+            here = str(Path.cwd())
+            sys.path.append(here)  # last, so that nothing installed is shadowed by a folder at hand
+            try:
+                module = importlib.import_module(where)
+            finally:
+                sys.path.remove(here)
+    except (ImportError, FileNotFoundError, ValueError) as error:
+        raise BuildError(f"network.target={target}: cannot be imported ({error}); {cure}") from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise BuildError(f"network.target={target}: {where} has no function {name!r}; {cure}")
+    return function
+
+
+def _compiled(settings: Settings, data: AbstractData) -> nn.Module:
+    return compile(make_network(settings, data), device="cpu")
+
+
+def _mlp(settings: Settings, data: AbstractData) -> nn.Module:
+    import torch
+
+    from nfsim.data.randomness import epoch_seed
+
+    model = settings.model
+    assert isinstance(model, MLPSettings)
+    torch.manual_seed(epoch_seed(settings.seed, -1))
+    return MLP(data.features, data.labels, data.steps, model.hidden, model.activation.name, model.dropout)
+
+
+NETWORKS: dict[str, Callable[[Settings, AbstractData, dict[str, Any]], Network]] = {
+    "hierarchy": _preset("hierarchy"),
+    "thalamocortical": _preset("thalamocortical"),
+    "file": _file,
+    "factory": _factory,
+}
+MODELS: dict[str, Callable[[Settings, AbstractData], nn.Module]] = {"network": _compiled, "mlp": _mlp}
+KINDS: dict[str, Callable[[str], nn.Module]] = {
+    "network": lambda text: compile(Network.from_json(text), device="cpu"),
+    "MLP": MLP.from_json,
+}
+"""{kind in a checkpoint: model of its declaration}."""

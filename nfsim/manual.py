@@ -1,0 +1,58 @@
+"""The settings as text, read from the source of `nfsim.settings` without importing anything heavy."""
+
+import ast
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = "Settings"
+
+
+def manual() -> str:
+    """Every group with its options, and every key with its default, meaning and unit."""
+    classes = {node.name: node for node in _tree().body if isinstance(node, ast.ClassDef)}
+    text = ["groups (group=option):"]
+    for group in sorted(path for path in (HERE / "conf").iterdir() if path.is_dir()):
+        options = sorted(path.stem for path in group.glob("*.yaml"))
+        if options:
+            text.append(f"  {group.name:<12}{', '.join(options)}")
+    for title, key, names in (
+        ("keys (key=value)", "", [ROOT]),
+        ("data=digits | mnist", "data", ["LoadingSettings", "MNISTSettings"]),
+        ("network=hierarchy", "network", ["HierarchySettings"]),
+        ("network=thalamocortical", "network", ["ThalamocorticalSettings"]),
+        ("network=file", "network", ["FileSettings"]),
+        ("network=factory", "network", ["FactorySettings"]),
+        ("model=mlp", "model", ["MLPSettings"]),
+        ("trainer", "trainer", ["TrainerSettings"]),
+        ("logger", "logger", ["LoggerSettings"]),
+    ):
+        text += ["", f"{title}:"]
+        text += [line for name in names for line in _keys(classes[name], f"{key}." if key else "")]
+    return "\n".join(text)
+
+
+def _tree() -> ast.Module:
+    return ast.parse((HERE / "settings.py").read_text(encoding="utf-8"))
+
+
+def _keys(node: ast.ClassDef, prefix: str) -> list[str]:
+    lines = []
+    for item, after in zip(node.body, node.body[1:], strict=False):
+        if isinstance(item, ast.AnnAssign) and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+            default = _default(item.value)
+            name = ast.unparse(item.target)
+            if name != "name" or not prefix:  # that of an option says which it is, and is not for the user to set
+                lines.append(f"  {f'{prefix}{name}={default}':<36} {after.value.value}")
+    return lines
+
+
+def _default(value: ast.expr | None) -> str | None:
+    """Return the default as it would be typed; None for a group."""
+    if isinstance(value, ast.Attribute):
+        return value.attr
+    if isinstance(value, ast.Constant):
+        return str(value.value).lower() if isinstance(value.value, bool) else str(value.value or "null")
+    if isinstance(value, ast.Call):
+        factory = ast.unparse(value)
+        return factory.partition("lambda: ")[2][:-1].replace(" ", "") or "{}"
+    return "..."

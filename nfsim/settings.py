@@ -1,0 +1,279 @@
+"""Settings of a training run: every configuration group, field by field, and the rules between the fields.
+
+These dataclasses are the schema of the files in `nfsim/conf`, the source of `nfsim train --help`, and the settings that
+the Python functions take. None is frozen, since Hydra writes into them.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, is_dataclass
+from enum import Enum
+from math import inf, isfinite
+from typing import Any
+
+REQUIRED = "???"
+"""What Hydra reads as: must be given."""
+
+Schedule = Enum("Schedule", {name: name for name in ("one_cycle", "cosine", "constant")})
+Device = Enum("Device", {name: name for name in ("auto", "cpu", "cuda", "mps")})
+Select = Enum("Select", {name: name for name in ("best", "last")})
+Activation = Enum("Activation", {name: name for name in ("relu", "gelu")})
+
+
+@dataclass
+class LoadingSettings:
+    """Fields that all datasets share."""
+
+    batch: int = 64
+    """Samples per training step."""
+    evaluation_batch: int = 500
+    """Samples per step where no gradient is needed."""
+    workers: int = 0
+    """Processes that prepare batches; 0: the training process itself, faster for data in memory."""
+    shift: int = 0
+    """Pixels by which training images move at most, each way."""
+
+
+@dataclass
+class DigitsSettings(LoadingSettings):
+    """Digits of scikit-learn, 8 x 8 pixels as one frame of 64 features; nothing to download."""
+
+    name: str = "digits"
+    """Name in `nfsim.data.DATASETS`."""
+
+
+@dataclass
+class MNISTSettings(LoadingSettings):
+    """MNIST row by row: 28 steps of 28 features."""
+
+    name: str = "mnist"
+    """Name in `nfsim.data.DATASETS`."""
+    root: str | None = None
+    """Data root that holds MNIST/raw; null: NFSIM_DATA, else ~/.cache/nfsim."""
+    download: bool = False
+    """Whether torchvision may download what is missing."""
+    validation: int = 5000
+    """Training images set apart for validation."""
+    limit: int = 0
+    """Training images to use, 0: all."""
+    split_seed: int = 0
+    """Seed of the draw of validation images."""
+
+
+@dataclass
+class HierarchySettings:
+    """Sensory -> prefrontal -> motor populations with thalamic gain (`nfsim.regions.presets.hierarchy`)."""
+
+    name: str = "hierarchy"
+    """Name in `nfsim.assembly.NETWORKS`."""
+    ticks: int | None = None
+    """Network ticks per input step; null: 1 for sequences, 4 for a single frame."""
+
+
+@dataclass
+class ThalamocorticalSettings:
+    """The historical form: input to all populations, readout from all (`nfsim.regions.presets.thalamocortical`)."""
+
+    name: str = "thalamocortical"
+    """Name in `nfsim.assembly.NETWORKS`."""
+    ticks: int | None = None
+    """Network ticks per input step; null: 1 for sequences, 4 for a single frame."""
+
+
+@dataclass
+class FileSettings:
+    """A network written by `Network.to_json`."""
+
+    name: str = "file"
+    """Name in `nfsim.assembly.NETWORKS`."""
+    path: str = REQUIRED
+    """JSON file."""
+
+
+@dataclass
+class FactorySettings:
+    """A network built by a function of yours: target(features=, labels=, dt=, seed=, **options) -> nfsim.Network."""
+
+    name: str = "factory"
+    """Name in `nfsim.assembly.NETWORKS`."""
+    target: str = REQUIRED
+    """The function: package.module:function, or path/to/file.py:function."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of the function, as network.options.NAME=VALUE."""
+
+
+@dataclass
+class NoNetworkSettings:
+    """No declared network, for models that take none."""
+
+    name: str = "none"
+    """Always none."""
+
+
+@dataclass
+class NetworkModelSettings:
+    """The declared network, compiled."""
+
+    name: str = "network"
+    """Name in `nfsim.assembly.MODELS`."""
+
+
+@dataclass
+class MLPSettings:
+    """Baseline that bypasses the network: all steps side by side -> hidden layers -> labels."""
+
+    name: str = "mlp"
+    """Name in `nfsim.assembly.MODELS`."""
+    hidden: list[int] = field(default_factory=lambda: [128])
+    """Units of each hidden layer."""
+    activation: Activation = Activation.relu
+    """Nonlinearity of the hidden layers."""
+    dropout: float = 0.0
+    """Share of hidden units dropped in training."""
+
+
+@dataclass
+class TrainerSettings:
+    """How a model is trained."""
+
+    epochs: int = 30
+    """Passes over the training split."""
+    lr: float = 3e-3
+    """Learning rate of AdamW at its highest, per optimizer step."""
+    schedule: Schedule = Schedule.one_cycle
+    """Course of the learning rate over all optimizer steps."""
+    warmup: float = 0.3
+    """Share of the steps over which one_cycle and cosine rise to lr."""
+    weight_decay: float = 0.01
+    """Decay of weight matrices, per unit of learning rate; biases and constants of nodes are spared."""
+    clip: float = 1.0
+    """Largest norm of the gradient, 0: not clipped."""
+    label_smoothing: float = 0.0
+    """Share of the target spread evenly over all labels, in [0, 1)."""
+    energy_weight: float = 0.0
+    """Weight of the mean free energy in the loss."""
+    confidence_weight: float = 0.0
+    """Weight of the mean entropy of the prediction (nats) in the loss."""
+    patience: int = 0
+    """Epochs without a better validation accuracy after which training stops, 0: never."""
+    select: Select = Select.best
+    """Which epoch is kept: the best in validation accuracy (then loss), or the last."""
+    device: Device = Device.auto
+    """Where to compute; auto: cuda, else mps, else cpu."""
+
+
+@dataclass
+class LoggerSettings:
+    """What a run writes beside its checkpoints."""
+
+    csv: bool = True
+    """history.csv, a row per epoch."""
+    tensorboard: bool = True
+    """Event files for TensorBoard."""
+    progress: bool = True
+    """Progress on the terminal."""
+
+
+@dataclass
+class Settings:
+    """A whole run; the groups hold the settings of the option that was chosen."""
+
+    data: Any = REQUIRED
+    """The dataset."""
+    network: Any = REQUIRED
+    """The declaration."""
+    model: Any = REQUIRED
+    """What is trained."""
+    trainer: TrainerSettings = field(default_factory=TrainerSettings)
+    """How it is trained."""
+    logger: LoggerSettings = field(default_factory=LoggerSettings)
+    """What is written down."""
+    seed: int = 0
+    """Of wiring, initial values, order and dropout."""
+    runs: str = "runs"
+    """Folder that holds the run folders."""
+    name: str = ""
+    """End of the run folder's name; empty: the names of model and data."""
+
+
+SCHEMAS: dict[str, dict[str, type]] = {
+    "data": {"digits": DigitsSettings, "mnist": MNISTSettings},
+    "network": {
+        "hierarchy": HierarchySettings,
+        "thalamocortical": ThalamocorticalSettings,
+        "file": FileSettings,
+        "factory": FactorySettings,
+        "none": NoNetworkSettings,
+    },
+    "model": {"network": NetworkModelSettings, "mlp": MLPSettings},
+}
+"""{group: {option: its fields}}; each option has a file of its name in `nfsim/conf/GROUP`."""
+
+
+def problems(settings: Settings) -> list[str]:
+    """Return every rule that a run's settings break, each as key, value, rule, cure."""
+    return [*_ranges(settings, ""), *_combinations(settings)]
+
+
+# key: (least, most, whether the least itself is allowed); most is never allowed
+_RANGES: dict[str, tuple[float, float, bool]] = {
+    "seed": (0, 2**63, True),
+    "data.batch": (1, inf, True),
+    "data.evaluation_batch": (1, inf, True),
+    "data.workers": (0, inf, True),
+    "data.shift": (0, inf, True),
+    "data.validation": (1, 60_000, True),
+    "data.limit": (0, 60_000, True),
+    "data.split_seed": (0, 2**63, True),
+    "network.ticks": (1, inf, True),
+    "model.dropout": (0, 1, True),
+    "trainer.epochs": (1, inf, True),
+    "trainer.lr": (0, inf, False),
+    "trainer.warmup": (0, 1, True),
+    "trainer.weight_decay": (0, inf, True),
+    "trainer.clip": (0, inf, True),
+    "trainer.label_smoothing": (0, 1, True),
+    "trainer.energy_weight": (0, inf, True),
+    "trainer.confidence_weight": (0, inf, True),
+    "trainer.patience": (0, inf, True),
+}
+
+
+def _ranges(settings: Any, prefix: str) -> Iterator[str]:
+    for item in fields(settings):
+        key, value = f"{prefix}{item.name}", getattr(settings, item.name)
+        if is_dataclass(value):
+            yield from _ranges(value, f"{key}.")
+        elif isinstance(value, float) and not isfinite(value):
+            yield f"{key}={value}: not a finite number; give one"
+        elif value is not None and key in _RANGES:
+            least, most, closed = _RANGES[key]
+            if not (least <= value if closed else least < value) or value >= most:
+                span = f"{'>=' if closed else '>'} {least}" + (f" and < {most}" if most < inf else "")
+                yield f"{key}={value}: must be {span}; change it"
+
+
+def _combinations(settings: Settings) -> Iterator[str]:
+    network, model, trainer = settings.network.name, settings.model.name, settings.trainer
+    if model == "network" and network == "none":
+        yield "model=network needs a declaration; choose network=hierarchy or another"
+    if model != "network" and network != "none":
+        yield f"network={network}: model={model} takes no network; leave network out"
+    if model != "network" and trainer.energy_weight:
+        yield (
+            f"trainer.energy_weight={trainer.energy_weight}: model={model} has no free energy; "
+            "set it to 0 or train model=network"
+        )
+    if isinstance(settings.model, MLPSettings) and any(units < 1 for units in settings.model.hidden):
+        yield f"model.hidden={settings.model.hidden}: every layer needs at least one unit; remove or raise the others"
+    if trainer.patience >= trainer.epochs:
+        yield (
+            f"trainer.patience={trainer.patience}: never runs out in {trainer.epochs} epochs; "
+            "give fewer, or 0 to train them all"
+        )
+    if isinstance(settings.data, MNISTSettings) and settings.data.validation + settings.data.limit > 60_000:
+        yield (
+            f"data.limit={settings.data.limit}: only {60_000 - settings.data.validation} training images are left "
+            "beside validation; lower one of them"
+        )
+    if "/" in settings.name or "\\" in settings.name or settings.name.startswith("."):
+        yield f"name={settings.name}: not the name of a folder; leave out slashes and the leading dot"
