@@ -144,27 +144,29 @@ def test_modules_can_be_imported_in_any_order():
 
 PUBLIC_NAMES = """
 import importlib, inspect, json
-import nfsim
-before = {name: getattr(nfsim, name) for name in nfsim.__all__}
+packages = {name: importlib.import_module(name) for name in PACKAGES}
+before = {(p, name): getattr(package, name) for p, package in packages.items() for name in package.__all__}
 for module in MODULES:
     importlib.import_module(module)
 wrong = {}
-for name in nfsim.__all__:
-    value = getattr(nfsim, name)
-    if value is not before[name]:
-        wrong[name] = "another object once every module is imported"
+for (p, name), first in before.items():
+    value = getattr(packages[p], name)
+    if value is not first:
+        wrong[f"{p}.{name}"] = "another object once every module is imported"
     elif inspect.ismodule(value):
-        if name not in PARTS:
-            wrong[name] = "a module"
-    elif callable(value) and value.__name__ != name:
-        wrong[name] = f"named {value.__name__}"
+        if f"{p}.{name}" not in LISTED | {"nfsim.regions.presets"}:
+            wrong[f"{p}.{name}"] = "a module"
+    elif inspect.isroutine(value) or inspect.isclass(value):
+        if value.__name__ != name:
+            wrong[f"{p}.{name}"] = f"named {value.__name__}"
 print(json.dumps(wrong))
 """
 
 
-def sub_packages() -> list[str]:
-    """Return the names of the packages right under nfsim, the only modules that may be public names."""
-    return [package.removeprefix("nfsim.") for package in checkout.listed_packages() if package.count(".") == 1]
+def packages_with_public_names() -> list[str]:
+    """Return the packages that list their public names in `__all__`."""
+    inits = {package: checkout.modules()[package] for package in checkout.listed_packages()}
+    return [package for package, file in inits.items() if "__all__" in file.read_text(encoding="utf-8")]
 
 
 def importable() -> list[str]:
@@ -181,15 +183,18 @@ def importable() -> list[str]:
 
 
 def test_each_public_name_stays_what_it_is_when_every_module_is_imported():
-    code = f"MODULES = {importable()!r}\nPARTS = {sub_packages()!r}\n{PUBLIC_NAMES}"
-    assert json.loads(run(code)) == {}
+    names = (
+        f"PACKAGES, LISTED, MODULES = {packages_with_public_names()}, {set(checkout.listed_packages())}, {importable()}"
+    )
+    assert json.loads(run(f"{names}\n{PUBLIC_NAMES}")) == {}
 
 
-def test_no_module_is_named_like_a_public_name():
-    import nfsim
+@pytest.mark.parametrize("package", packages_with_public_names())
+def test_no_module_is_named_like_a_public_name(package):
+    import importlib
 
-    beside = {module.removeprefix("nfsim.") for module in checkout.modules() if module.count(".") == 1}
-    assert beside & set(nfsim.__all__) <= set(sub_packages())
+    public = {f"{package}.{name}" for name in importlib.import_module(package).__all__}
+    assert public & set(checkout.modules()) <= {*checkout.listed_packages(), "nfsim.regions.presets"}
 
 
 def test_a_public_name_that_does_not_exist_is_an_attribute_error():
