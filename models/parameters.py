@@ -108,7 +108,7 @@ def _nucleus(connectome: Connectome, path: str) -> Named:
     partners = reticular_partners(flat, path)
     if n.trn and partners:
         yield f"{path}:relay", rng.normal(0, 1 / math.sqrt(width), width), True
-        yield f"{path}:relay_bias", np.zeros(()), True
+        yield f"{path}:relay_bias", np.full((), 0.5), True  # above zero, so that relu passes a gradient at the start
         yield f"{path}:reticular", np.full(len(partners), -2.0), True  # softplus(-2) = 0.13
     if n.feedback:
         size = sum(flat.populations[p].size for p in flat.populations_of(n.feedback, path.rpartition("/")[0]))

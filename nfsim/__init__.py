@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from nfsim.rules import AllToAll, Decay, Explicit, Nearest, OneToOne, Random, Topographic
     from nfsim.serial import declarable
     from nfsim.sphere import Band, Cap
+    from nfsim.training import fit
     from nfsim.wiring import Connectome, wire
 
 __version__ = "0.1.0"
@@ -40,6 +41,7 @@ _HOME = {
     "Band": "nfsim.sphere",
     "Cap": "nfsim.sphere",
     "Connectome": "nfsim.wiring",
+    "fit": "nfsim.training",
     "wire": "nfsim.wiring",
 }
 _PARTS = ("analysis", "models", "regions", "data")

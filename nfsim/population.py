@@ -129,7 +129,7 @@ class Nucleus:
     feedback : populations or regions whose rates feed back to it (cortico-thalamic), or none.
     key : int, dimension d of query and key.
 
-    Source: DESIGN of this project; gain as precision after Feldman & Friston 2010, Front. Hum. Neurosci. 4:215.
+    Source: gain as precision after Feldman & Friston 2010, Front. Hum. Neurosci. 4:215.
     """
 
     name: str
