@@ -109,10 +109,9 @@ class Stage:
         }
 
     def _keep(self, name: str, per_population: list[float] | list[bool]) -> str:
-        value = torch.cat([torch.full((n,), x) for n, x in zip(self.sizes, per_population, strict=True)])
-        return self.values.keep(
-            f"{self.key}:{name}", value if value.dtype == torch.bool else value.to(self.values.dtype)
-        )
+        dtype = torch.bool if isinstance(per_population[0], bool) else self.values.dtype
+        value = [torch.full((n,), x, dtype=dtype) for n, x in zip(self.sizes, per_population, strict=True)]
+        return self.values.keep(f"{self.key}:{name}", torch.cat(value))
 
     def constants(self) -> Constants:
         """The node constants of this moment's parameters."""

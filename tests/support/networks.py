@@ -1,0 +1,164 @@
+"""Random networks and calls for the tests that hold for all of them: everything that can be declared, in small sizes."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn
+
+import nfsim
+from nfsim.dynamics import GAIN_PLACES
+
+PLACES = st.sets(st.sampled_from(GAIN_PLACES)).map(lambda places: tuple(sorted(places)))
+
+
+@st.composite
+def dynamics(draw: DrawFn, size: int) -> nfsim.CfC:
+    """Any dynamics of a population of `size` nodes."""
+    numbers = st.floats(-1.5, 1.5)
+    constant = numbers | st.builds(nfsim.Uniform, st.floats(-2, 0), st.floats(0, 2))
+    constant |= st.builds(nfsim.Normal, numbers, st.floats(0, 1)) | st.tuples(*[numbers] * size)
+    return nfsim.CfC(
+        tau=draw(st.sampled_from([0.5, 1.0, 3.0])),
+        rate=draw(st.sampled_from(["sigmoid", "exact"])),
+        bias=draw(constant),
+        learn_bias=draw(st.booleans()),
+        omega=draw(st.just(0.0) | constant),
+        learn_omega=draw(st.booleans()),
+        drive=draw(st.sampled_from(["phase", "complex"])),
+        phase=draw(st.sampled_from(["longitude", "learned", 0.0, 0.7])),
+        limiter=draw(st.sampled_from(["amplitude", "amplitude", "clamp", "none"])),
+        amplitude=draw(st.sampled_from([0.4, 1.0, 10.0])),
+        initial=draw(st.sampled_from(["zero", "learned"])),
+        gain=draw(PLACES),
+        prior_variance=draw(st.sampled_from([0.5, 1.0])),
+    )
+
+
+@st.composite
+def rules(draw: DrawFn, source: int, target: int, *, same: bool, stands: bool) -> Any:
+    """Any wiring rule between so many nodes; `stands` says that both ends have positions."""
+    choices = [nfsim.AllToAll(), nfsim.Random(draw(st.floats(0, 1)), symmetric=draw(st.booleans()))]
+    seed = draw(st.integers(0, 99))
+    matrix = np.random.default_rng(seed).normal(size=(target, source)).round(2)
+    choices.append(nfsim.Explicit(matrix * (abs(matrix) > 0.5)))
+    if source == target and not same:
+        choices.append(nfsim.OneToOne())
+    if stands:
+        choices.append(nfsim.Nearest(draw(st.integers(1, min(source, 3))), symmetric=draw(st.booleans())))
+        choices.append(
+            nfsim.Decay(draw(st.floats(0.2, 3)), draw(st.sampled_from(["exponential", "gaussian"])), cutoff=0.05)
+        )
+    if same:
+        choices.append(nfsim.Topographic())
+    return draw(st.sampled_from(choices))
+
+
+@st.composite
+def projections(draw: DrawFn, source: str, target: str, sizes: dict[str, int], sign: int | None) -> nfsim.Projection:
+    """A drive or a coupling between two names; inputs are the names in capitals."""
+    same, stands = source == target, source.islower() or source == "*"
+    options: dict[str, Any] = {"kind": draw(st.sampled_from(["coupling", "drive"])) if stands else "drive"}
+    options["rule"] = draw(rules(sizes[source], sizes[target], same=same, stands=stands))
+    options["learnable"] = draw(st.sampled_from([None, "scale", "edges", "none"]))
+    options["weight"] = draw(st.floats(0.2, 1.5))
+    options["sign"] = sign if stands else draw(st.sampled_from([None, 1, -1]))
+    if options["kind"] == "coupling":
+        options["on"] = draw(st.sampled_from(["state", "drive"]))
+        options["scaling"] = draw(st.sampled_from(["rows", "max", "none"]))
+    else:
+        options["normalise"] = draw(st.booleans())
+        options["signal"] = draw(st.sampled_from(["state", "rate"])) if stands else "state"
+        if options["sign"] is None and draw(st.booleans()):
+            options["rule"], options["rank"] = nfsim.AllToAll(), draw(st.integers(1, 3))
+            options["activation"] = draw(st.sampled_from([None, "gelu", "relu", "tanh"]))
+    return nfsim.Projection(source, target, **options)
+
+
+@st.composite
+def nuclei(draw: DrawFn, name: str, inputs: list[str], populations: list[str]) -> nfsim.Nucleus:
+    """A nucleus of either gating."""
+    several = st.lists(st.sampled_from(populations), min_size=1, max_size=2, unique=True).map(tuple) | st.just(("*",))
+    gating = draw(st.sampled_from(["state", "feedforward"]))
+    heard = st.lists(st.sampled_from(inputs), min_size=1, unique=True).map(tuple)
+    return nfsim.Nucleus(
+        name,
+        reads=draw(several if gating == "state" else heard),
+        targets=draw(several),
+        gating=gating,
+        trn=draw(st.booleans()),
+        feedback=draw(st.just(()) | several),
+        key=draw(st.sampled_from([1, 4])),
+    )
+
+
+@st.composite
+def readouts(draw: DrawFn, sectors: dict[str, int]) -> nfsim.Readout:
+    """A readout of every kind; `first` is the population that an input reaches."""
+    options: dict[str, Any] = {
+        "when": draw(st.sampled_from(["last", "mean", "each"])),
+        "normalise": draw(st.booleans()),
+    }
+    kind = draw(st.sampled_from(["rate", "state", "sector"]))
+    if kind == "sector":
+        return nfsim.Readout("out", sectors["a"], kind=kind, reads="a", **options)
+    reads = draw(st.just("*") | st.lists(st.sampled_from(sorted(sectors)), unique=True).map(lambda more: {"a", *more}))
+    return nfsim.Readout("out", 3, kind=kind, reads=sorted(reads), **options)
+
+
+@st.composite
+def networks(draw: DrawFn) -> nfsim.Network:
+    """Any network of up to three populations: a chain or cycles, couplings, a thalamus, nested or not."""
+    net = nfsim.Network("random", seed=draw(st.integers(0, 9)), dt=draw(st.sampled_from([0.5, 1.0])))
+    net.ticks = draw(st.sampled_from([1, 1, 2, 3]))
+    names = ["a", "b", "c"][: draw(st.integers(1, 3))]
+    inputs = {"X": draw(st.integers(1, 3))} | ({"Y": 2} if draw(st.booleans()) else {})
+    sectors = {name: draw(st.integers(1, 3)) for name in names}
+    sizes = {name: sectors[name] * draw(st.integers(1, 3)) for name in names}
+    populations = [nfsim.Population(n, sizes[n], sectors[n], draw(dynamics(sizes[n]))) for n in names]
+    net.add(*(nfsim.Input(name, features) for name, features in inputs.items()), *populations)
+    ends = sizes | inputs | {"*": sum(sizes.values())}
+    # Dale's law asks for one sign per population, so a network is signed as a whole and only between single populations
+    signs = {n: draw(st.sampled_from([1, -1])) for n in names} if draw(st.integers(0, 3)) == 0 else {}
+    net.add(draw(projections("X", draw(st.sampled_from(["a", "*"])), ends, None)))
+    if "Y" in inputs:
+        net.add(draw(projections("Y", draw(st.sampled_from(names)), ends, None)))
+    for _ in range(draw(st.integers(0, 4))):
+        source, target = draw(st.sampled_from(names)), draw(st.sampled_from(names))
+        if not signs and draw(st.integers(0, 4)) == 0:
+            source = target = "*"
+        net.add(draw(projections(source, target, ends, signs.get(source))))
+    thalamus = [draw(nuclei(f"n{k}", list(inputs), names)) for k in range(draw(st.integers(0, 3)))]
+    if thalamus and draw(st.booleans()):
+        net.add(nfsim.Region("thalamus", thalamus))
+    else:
+        net.add(*thalamus)
+    return net.add(draw(readouts(sectors)))
+
+
+def perturb(model: torch.nn.Module, seed: int) -> None:
+    """Move every parameter away from its start, where zeros would hide a wrong term."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in model.parameters():
+            p += 0.5 * torch.randn(p.shape, generator=generator, dtype=p.dtype)
+
+
+@st.composite
+def calls(draw: DrawFn, net: nfsim.Network) -> dict[str, Any]:
+    """Arguments of a float64 call: sequences, a state or none, dt in every form, lengths or none."""
+    batch, steps = draw(st.integers(1, 3)), draw(st.integers(1, 4))
+    features = sum(i.features for i in net.flat.inputs.values())
+    nodes = sum(p.size for p in net.flat.populations.values())
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 999)))
+    real = {"generator": generator, "dtype": torch.float64}
+    forms = {"declared": None, "number": 0.7, "step": torch.rand(steps, **real) + 0.2}
+    forms["sample"] = torch.rand(batch, steps, **real) + 0.2
+    given = {name: 0.5 * torch.randn(batch, nodes, **real) for name in ("xr", "xi")}
+    return {
+        "x": torch.randn(batch, steps, features, **real),
+        "state": draw(st.sampled_from([None, given])),
+        "dt": forms[draw(st.sampled_from(sorted(forms)))],
+        "lengths": draw(st.none() | st.lists(st.integers(1, steps), min_size=batch, max_size=batch).map(torch.tensor)),
+    }
