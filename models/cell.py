@@ -20,9 +20,12 @@ def limit(v: Tensor, inverse_square: Tensor | float) -> Tensor:
     return v * torch.rsqrt(1 + v.square().sum(-2, keepdim=True) * inverse_square)
 
 
-def clamp(z: Tensor, amplitude: Tensor | float) -> Tensor:
-    """The state with ``|z| <= A``, phase kept (the historical limiter, after the update)."""
-    return z * (amplitude / modulus(z)).clamp(max=1).unsqueeze(-2)
+def clamp(z: Tensor, inverse: Tensor | float) -> Tensor:
+    """The state with ``|z| <= A``, phase kept (the historical limiter, after the update), given 1 / A (0: no limit).
+
+    The inverse, because an infinite A would make a gradient of 0 times infinity.
+    """
+    return z / (modulus(z) * inverse).clamp(min=1).unsqueeze(-2)
 
 
 def update_rate(gate: Tensor, rate: str, bias: Tensor | None) -> Tensor:

@@ -99,8 +99,8 @@ class Stage:
         self.inverse_square = self._keep(
             "inverse_square", [d.amplitude**-2 if d.limiter == "amplitude" else 0.0 for d in self.dynamics]
         )
-        self.ceiling = self._keep(
-            "ceiling", [d.amplitude if d.limiter == "clamp" else torch.inf for d in self.dynamics]
+        self.inverse_ceiling = self._keep(
+            "inverse_ceiling", [1 / d.amplitude if d.limiter == "clamp" else 0.0 for d in self.dynamics]
         )
         self.exact = self._keep("exact", [d.rate == "exact" for d in self.dynamics])
         self.gain_at = {
@@ -239,7 +239,9 @@ class _Loop:
         self.dt = run.dt.unbind(1) if per_tick else None
         self.turn = [cell.rotation(c.omega, dt) for dt in self.dt] if self.dt else cell.rotation(c.omega, run.dt)
         self.one_dt = run.dt
-        self.ceiling = stage.values[stage.ceiling] if any(d.limiter == "clamp" for d in stage.dynamics) else None
+        self.inverse_ceiling = (
+            stage.values[stage.inverse_ceiling] if any(d.limiter == "clamp" for d in stage.dynamics) else None
+        )
         self.t = stage.update_rate(c, None, run.dt) if stage.router is None else None
 
     def __call__(self, k: int, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -260,7 +262,7 @@ class _Loop:
         s = cell.limit(v, stage.values[stage.inverse_square])
         t = self._rate(k, gain)
         z = cell.cfc_update(z, s, t, self.turn[k] if self.dt else self.turn)  # type: ignore[arg-type]
-        return (z if self.ceiling is None else cell.clamp(z, self.ceiling)), u, v
+        return (z if self.inverse_ceiling is None else cell.clamp(z, self.inverse_ceiling)), u, v
 
     def _rate(self, k: int, gain: Tensor | None) -> Tensor:
         if self.t is not None:
