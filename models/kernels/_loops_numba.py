@@ -95,6 +95,20 @@ def _(x):
     return expm1_float32
 
 
+def _flush(x):
+    """Return x, or 0 for a float32 under 1e-30: what decays for long would reach subnormal numbers, and there the
+    processor computes ten times slower (measured on a backward from the last of 784 steps: 2 times as a whole).
+    """  # noqa: D205
+    return x
+
+
+@overload(_flush)
+def _(x):
+    if x != numba.float32:
+        return lambda x: x
+    return lambda x: np.float32(0.0) if abs(x) < np.float32(1e-30) else x  # in this order NaN stays NaN
+
+
 @numba.njit(**_MATH)
 def _rate(q, gate):
     """Return the update rate t, 1 - t, and dt/dq."""
@@ -123,8 +137,8 @@ def gated_forward(ar, ai, br, bi, zr, zi, cr, ci, B, T, N, width, keep):
             o = x if keep else c
             for j in range(w):
                 re, im = cr[c + j], ci[c + j]
-                cr[c + j] = ar[x + j] * re - ai[x + j] * im + br[x + j]
-                ci[c + j] = ar[x + j] * im + ai[x + j] * re + bi[x + j]
+                cr[c + j] = _flush(ar[x + j] * re - ai[x + j] * im + br[x + j])
+                ci[c + j] = _flush(ar[x + j] * im + ai[x + j] * re + bi[x + j])
                 zr[o + j] = cr[c + j]
                 zi[o + j] = ci[c + j]
 
@@ -153,8 +167,8 @@ def gated_backward(gr, gi, ar, ai, zr, zi, z0r, z0i, dar, dai, dbr, dbi, cr, ci,
                 dai[x + j] = li * pr - lr * pi
                 dbr[x + j] = lr
                 dbi[x + j] = li
-                cr[c + j] = ar[x + j] * lr + ai[x + j] * li
-                ci[c + j] = ar[x + j] * li - ai[x + j] * lr
+                cr[c + j] = _flush(ar[x + j] * lr + ai[x + j] * li)
+                ci[c + j] = _flush(ar[x + j] * li - ai[x + j] * lr)
 
 
 def _cfc_kernels(gate: int) -> tuple[Any, Any]:
@@ -180,8 +194,8 @@ def _cfc_kernels(gate: int) -> tuple[Any, Any]:
                     rate, rest, _ = _rate(q[y + j], gate)
                     into = rate / math.sqrt(one + (ur * ur + ui * ui))
                     re, im = cr[c + j], ci[c + j]
-                    cr[c + j] = rest * (rr[r + j] * re - ri[r + j] * im) + into * vr[x + j]
-                    ci[c + j] = rest * (rr[r + j] * im + ri[r + j] * re) + into * vi[x + j]
+                    cr[c + j] = _flush(rest * (rr[r + j] * re - ri[r + j] * im) + into * vr[x + j])
+                    ci[c + j] = _flush(rest * (rr[r + j] * im + ri[r + j] * re) + into * vi[x + j])
                     zr[o + j] = cr[c + j]
                     zi[o + j] = ci[c + j]
 
@@ -226,8 +240,8 @@ def _cfc_kernels(gate: int) -> tuple[Any, Any]:
                     fr, fi = rest * lr, rest * li
                     drr[dr + j] += fr * pr + fi * pi
                     dri[dr + j] += fi * pr - fr * pi
-                    cr[c + j] = cos * fr + sin * fi
-                    ci[c + j] = cos * fi - sin * fr
+                    cr[c + j] = _flush(cos * fr + sin * fi)
+                    ci[c + j] = _flush(cos * fi - sin * fr)
 
     return forward, backward
 

@@ -37,6 +37,9 @@ class _Pool:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.used = self.orphaned = False
+        threads = torch.get_num_threads()
+        numba.get_num_threads()  # starts numba's threads, which sets the OpenMP thread count that torch reads
+        torch.set_num_threads(threads)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self.forked)
 
