@@ -20,12 +20,22 @@ _WHERE = {
     "surrogates": ("significance", "surrogate"),
     "waves": ("phase_gradient", "travelling_wave"),
     "graph": ("connectome", "graph_measures"),
-    "plots": ("plot_gain", "plot_ledger", "plot_matrix", "plot_motor", "plot_order", "plot_phase", "plot_rate", "plot_regions"),
+    "plots": (
+        "plot_gain",
+        "plot_ledger",
+        "plot_matrix",
+        "plot_motor",
+        "plot_order",
+        "plot_phase",
+        "plot_rate",
+        "plot_readout",
+        "plot_regions",
+    ),
     "online": ("Online",),
 }
 _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
 
-__all__ = sorted(_MODULE_OF)  # noqa: PLE0605  names are loaded when first asked for, so that numba is, too
+__all__ = sorted(_MODULE_OF)
 
 
 def __getattr__(name: str) -> Any:

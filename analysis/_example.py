@@ -13,8 +13,8 @@ def example(
 ) -> xr.Dataset:
     """Return a recording of three regions on the sphere: one locked, one split into two clusters, one incoherent.
 
-    The region `pfc` shares one phase up to noise, `motor` has two clusters half a turn apart (r near 0, second Daido order
-    near 1), and the nodes of `sensory` drift at rates of their own. Amplitudes vary smoothly between 0.5 and 1.5.
+    The region `pfc` shares one phase up to noise, `motor` has two clusters half a turn apart (r near 0, second Daido
+    order near 1), and the nodes of `sensory` drift at rates of their own. Amplitudes vary smoothly between 0.5 and 1.5.
 
     Parameters
     ----------
@@ -62,8 +62,8 @@ def example(
             "pos_x": ("node", np.sin(polar) * np.cos(lon)),
             "pos_y": ("node", np.sin(polar) * np.sin(lon)),
             "pos_z": ("node", np.cos(polar)),
-            "lat": ("node", np.pi / 2 - polar),
-            "lon": ("node", lon),
+            "lat": ("node", np.degrees(np.pi / 2 - polar)),
+            "lon": ("node", np.degrees(lon)),
         },
     )
     return ds.assign_coords(

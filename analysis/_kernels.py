@@ -11,6 +11,7 @@ beyond: measured against all-float64 sums, 1.2 times the speed and an error of 2
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -44,7 +45,7 @@ def in_blocks(function: Callable[..., None], rows: int, *arrays: Any, threads: i
         return
     cuts = [rows * k // threads for k in range(threads + 1)]
     with ThreadPoolExecutor(threads) as pool:
-        for done in [pool.submit(function, *arrays, a, b) for a, b in zip(cuts, cuts[1:], strict=False)]:
+        for done in [pool.submit(function, *arrays, a, b) for a, b in itertools.pairwise(cuts)]:
             done.result()
 
 

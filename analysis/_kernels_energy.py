@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-
 from nfsim.analysis._kernels import in_blocks, kernel, parts
 
 
@@ -25,7 +24,13 @@ def _free_energy(z, steady, gain, initial, prior, accuracy, complexity, start, s
 
 
 def free_energy(
-    z: np.ndarray, steady: np.ndarray, gain: np.ndarray, initial: np.ndarray, prior: np.ndarray, *, threads: int | None = None
+    z: np.ndarray,
+    steady: np.ndarray,
+    gain: np.ndarray,
+    initial: np.ndarray,
+    prior: np.ndarray,
+    *,
+    threads: int | None = None,
 ) -> np.ndarray:
     """Return [..., time, node, 2] float64: accuracy and complexity, in nat.
 

@@ -1,22 +1,21 @@
 """Numba and BLAS kernels on pairs of nodes. All are sums over samples, so chunks of a long recording simply add up.
 
-Every kernel takes `[..., node, sample]` and returns sums `[..., node, node]` with an axis of statistics in front. A sample
-counts for a pair when both nodes have a phase there (neither 0, NaN nor infinite).
+Every kernel takes `[..., node, sample]` and returns sums `[..., node, node]` with an axis of statistics in front. A
+sample counts for a pair when both nodes have a phase there (neither 0, NaN nor infinite).
 """
 
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg import blas
-
 from nfsim.analysis._kernels import in_blocks, kernel, parts, unit
+from scipy.linalg import blas
 
 _SAMPLES = 1024  # longest sum in float32; partial sums add in complex128
 
 
 def _gram(x: np.ndarray) -> np.ndarray:
-    """Return x x^H of one [node, sample] matrix. herk computes one triangle: half the work of a product (12 to 25 ms
-    for 20 x 64 x 2000 on two cores)."""
+    """Return x x^H of one [node, sample] matrix."""
+    # herk computes one triangle: 12 ms against 25 ms of a product, for 20 x 64 x 2000 on two cores
     total = np.zeros((len(x), len(x)), np.complex128)
     herk = blas.zherk if x.dtype == np.complex128 else blas.cherk
     step = x.shape[1] if x.dtype == np.complex128 else _SAMPLES
@@ -43,7 +42,7 @@ def phase_sums(z: np.ndarray, *, threads: int | None = None) -> np.ndarray:
 
 
 def power_sums(z: np.ndarray, *, threads: int | None = None) -> np.ndarray:
-    """Return [2, ..., node, node] complex128: the sum of z_i conj(z_j), and the number of samples; non-finite left out."""
+    """Return [2, ..., node, node] complex128: the sum of z_i conj(z_j) over finite samples, and their number."""
     ok = np.isfinite(z)
     clean = np.where(ok, z, 0).astype(np.complex128)
     flat = clean.reshape(-1, *clean.shape[-2:])
@@ -90,7 +89,7 @@ def lag_sums(z: np.ndarray, *, threads: int | None = None) -> np.ndarray:
 
 
 def product_sums(x: np.ndarray, shift: np.ndarray, *, threads: int | None = None) -> np.ndarray:
-    """Return [4, ..., node, node] float64: sums of x_i x_j, x_i, x_i^2 over the samples both nodes have, and their number.
+    """Return [4, ..., node, node]: sums of x_i x_j, x_i, x_i^2 over the samples both nodes have, and their number.
 
     `shift` [..., node] is taken off first, so that a large mean does not eat the digits of a small variance.
     """
@@ -128,7 +127,7 @@ def _orthogonal_sums(re, im, size, out, start, stop):
 
 
 def orthogonal_sums(z: np.ndarray, *, threads: int | None = None) -> np.ndarray:
-    """Return [6, ..., node, node]: sums of a, a^2, o, o^2, a o and the number; a = |z_i|, o = |Im(z_j conj(z_i))|/|z_i|."""
+    """Return [6, ..., node, node]: sums of a, a^2, o, o^2, a o, 1, with a = |z_i| and o = |Im(z_j conj(z_i))|/|z_i|."""
     valid = np.isfinite(z) & (z != 0)
     clean = np.where(valid, z, 0).astype(np.complex128)
     lead, (nodes, samples) = z.shape[:-2], z.shape[-2:]

@@ -58,17 +58,23 @@ def dims_over(data: xr.DataArray, over: Over, measure: str, *, least: int = 2, w
     dims = (over,) if isinstance(over, str) else tuple(over)
     absent = [dim for dim in dims if dim not in data.dims]
     if absent or not dims:
-        raise ValueError(f"{measure}: over={over!r} is not among the dims {tuple(data.dims)} of {data.name or 'the data'}")
+        raise ValueError(
+            f"{measure}: over={over!r} is not among the dims {tuple(data.dims)} of {data.name or 'the data'}"
+        )
     size = int(np.prod([data.sizes[dim] for dim in dims]))
     if size < least:
-        raise ValueError(f"{measure}: over={over!r} has {size} sample{'s' * (size != 1)}, needs {least}; {why}".rstrip("; "))
+        raise ValueError(
+            f"{measure}: over={over!r} has {size} sample{'s' * (size != 1)}, needs {least}; {why}".rstrip("; ")
+        )
     return dims
 
 
 def check_dim(data: xr.DataArray, dim: str, measure: str, role: str) -> None:
     """Raise when `dim`, given as the argument `role`, is no dim of `data`."""
     if dim not in data.dims:
-        raise ValueError(f"{measure}: {role}={dim!r} is not among the dims {tuple(data.dims)} of {data.name or 'the data'}")
+        raise ValueError(
+            f"{measure}: {role}={dim!r} is not among the dims {tuple(data.dims)} of {data.name or 'the data'}"
+        )
 
 
 def additive(
@@ -83,8 +89,8 @@ def additive(
 ) -> xr.DataArray:
     """Return the sums that `kernel` makes over the dims `over`, added up over the chunks of a lazy array.
 
-    `kernel(block, *extra)` takes `[..., *core, *over]` and returns sums `[..., *out]` (dims and sizes). It is called per
-    chunk, so memory is bounded by chunks; sums of chunks are added pairwise, as a tree.
+    `kernel(block, *extra)` takes `[..., *core, *over]` and returns sums `[..., *out]` (dims and sizes). It is called
+    per chunk, so memory is bounded by chunks; sums of chunks are added pairwise, as a tree.
     """
 
     def part(piece: xr.DataArray) -> xr.DataArray:
@@ -141,7 +147,9 @@ def one_node_dim(data: xr.DataArray, between: str, over: Sequence[str], measure:
     if between in over:
         raise ValueError(f"{measure}: between={between!r} is also in over={tuple(over)}; average over another dim")
     if data.sizes[between] < 2:
-        raise ValueError(f"{measure}: {between!r} has one entry, and a node is always locked to itself; give at least two")
+        raise ValueError(
+            f"{measure}: {between!r} has one entry, and a node is always locked to itself; give at least two"
+        )
 
 
 def uniform_step(data: xr.DataArray, dim: str, measure: str) -> float:

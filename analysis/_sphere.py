@@ -17,7 +17,8 @@ def positions(data: xr.DataArray | xr.Dataset, node: str, measure: str) -> np.nd
     absent = [name for name in _POSITION if name not in data.coords]
     if absent:
         raise ValueError(
-            f"{measure}: no coordinate {', '.join(absent)} along {node!r}; assign pos_x, pos_y, pos_z on the unit sphere"
+            f"{measure}: no coordinate {', '.join(absent)} along {node!r}; assign pos_x, pos_y, pos_z on "
+            "the unit sphere"
         )
     points = np.stack([np.asarray(data.coords[name].values, np.float64) for name in _POSITION], axis=-1)
     if points.shape != (data.sizes[node], 3):
@@ -50,16 +51,24 @@ def neighbours_within(data: xr.DataArray | xr.Dataset, node: str, angle: float, 
 
 
 def edge_matrix(data: xr.DataArray | xr.Dataset, node: str, measure: str) -> sparse.csr_array:
-    """Return the weights of the recording's edges as [target, source]."""
+    """Return the weights of the recording's coupling edges as [target, source]."""
     absent = [name for name in ("edge_source", "edge_target", "edge_weight") if name not in data.coords]
     if absent:
-        kind = "a Dataset" if isinstance(data, xr.Dataset) else "a DataArray, which cannot carry edges: give the Dataset"
+        kind = (
+            "a Dataset" if isinstance(data, xr.Dataset) else "a DataArray, which cannot carry edges: give the Dataset"
+        )
         raise ValueError(f"{measure}: no {', '.join(absent)} in {kind}; edges name node numbers and weights")
     source, target = (np.asarray(data.coords[f"edge_{end}"].values, np.int64) for end in ("source", "target"))
     n = data.sizes[node]
     if source.size and (min(source.min(), target.min()) < 0 or max(source.max(), target.max()) >= n):
-        raise ValueError(f"{measure}: edges name nodes up to {max(source.max(), target.max())}, the data have {n} of them")
+        raise ValueError(
+            f"{measure}: edges name nodes up to {max(source.max(), target.max())}, the data have {n} of them"
+        )
     weight = np.asarray(data.coords["edge_weight"].values, np.float64)
+    if "edge_kind" in data.coords:
+        # drive projections carry signals, they do not couple states
+        coupling = data.coords["edge_kind"].values.astype(str) == "coupling"
+        source, target, weight = source[coupling], target[coupling], weight[coupling]
     return sparse.csr_array((weight, (target, source)), shape=(n, n))
 
 

@@ -46,6 +46,7 @@ PLOTS = (
     "plot_order",
     "plot_phase",
     "plot_rate",
+    "plot_readout",
     "plot_regions",
 )
 """Functions that draw a recording and return matplotlib Axes."""

@@ -1,8 +1,8 @@
 """Which nodes move together: phase locking, phase lag, envelope and signal correlation, all pairs at once.
 
-Every measure returns a node by node matrix: rows keep the name and the coordinates of the dim (`node`, `region`), columns
-add `_j` (`node_j`, `region_j`). The coordinate `n_valid` counts the samples that entered each pair; a pair with fewer than
-two has no value (NaN).
+Every measure returns a node by node matrix: rows keep the name and the coordinates of the dim (`node`, `region`),
+columns add `_j` (`node_j`, `region_j`). The coordinate `n_valid` counts the samples that entered each pair; a pair
+with fewer than two has no value (NaN).
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 import numpy as np
 import xarray as xr
-
 from nfsim.analysis import _kernels_pairs as kernels
 from nfsim.analysis._labels import (
     Over,
@@ -31,7 +30,13 @@ _ONE = "over a single sample it is 1 (or its sign) by definition; average over m
 
 
 def pair_sums(
-    z: xr.DataArray, kernel: Callable[..., np.ndarray], over: Over, between: str, measure: str, dtype: type, statistics: int
+    z: xr.DataArray,
+    kernel: Callable[..., np.ndarray],
+    over: Over,
+    between: str,
+    measure: str,
+    dtype: type,
+    statistics: int,
 ) -> xr.DataArray:
     """Return the sums of a pair kernel on the dims `..., statistic, node, node_j`, with the coordinates of pairs."""
     dims = dims_over(z, over, measure, why=_ONE)
@@ -143,9 +148,7 @@ def dpli(data: xr.DataArray | xr.Dataset, *, over: Over, between: str = "node") 
     return describe(value, "dpli", long_name="directed phase-lag index", source="Stam & van Straaten 2012")
 
 
-def wpli(
-    data: xr.DataArray | xr.Dataset, *, over: Over, between: str = "node", debiased: bool = False
-) -> xr.DataArray:
+def wpli(data: xr.DataArray | xr.Dataset, *, over: Over, between: str = "node", debiased: bool = False) -> xr.DataArray:
     r"""Weighted phase-lag index of all pairs: the phase-lag index with lags near 0 weighing little.
 
     .. math::
@@ -214,13 +217,11 @@ def _swapped(dims: tuple, node: str) -> list:
     return [exchange.get(dim, dim) for dim in dims]
 
 
-def functional_connectivity(
-    data: xr.DataArray | xr.Dataset, *, over: Over, between: str = "node"
-) -> xr.DataArray:
+def functional_connectivity(data: xr.DataArray | xr.Dataset, *, over: Over, between: str = "node") -> xr.DataArray:
     r"""Functional connectivity: the Pearson correlation of all pairs of real signals (rates, BOLD, EEG).
 
-    NaN and infinite samples are left out of the pairs they concern. A constant signal has no correlation: it is refused,
-    and NaN in a lazy array, whose values are not known yet.
+    NaN and infinite samples are left out of the pairs they concern. A constant signal has no correlation: it is
+    refused, and NaN in a lazy array, whose values are not known yet.
 
     Parameters
     ----------

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-
 from nfsim.analysis import _kernels_energy as kernels
 from nfsim.analysis._labels import additive, complex_state, describe, threads
 
@@ -56,7 +55,8 @@ def free_energy(
     every = int(data.attrs.get("every", 1))
     if every != 1:
         raise ValueError(
-            f"free_energy: every {every}th tick was recorded, and the state before each is missing; record with every=1, "
+            f"free_energy: every {every}th tick was recorded, and the state before each is missing; record "
+            "with every=1, "
             "or record 'energy_accuracy' and 'energy_complexity' themselves"
         )
     z = complex_state(data, "free_energy")
@@ -150,9 +150,7 @@ def coupling_energy(data: xr.Dataset, *, over: str = "node") -> xr.DataArray:
         return kernels.edge_energy(block, source, target, rows.data, threads=workers)
 
     energy = additive(kernel, z, (over,), (), {}, np.float64)
-    return describe(
-        energy, "coupling_energy", long_name="coupling energy", source="van Hemmen & Wreszinski 1993"
-    )
+    return describe(energy, "coupling_energy", long_name="coupling energy", source="van Hemmen & Wreszinski 1993")
 
 
 def energy_ledger(recordings: Mapping[Any, xr.Dataset], *, by: str = "region") -> xr.Dataset:
@@ -169,8 +167,8 @@ def energy_ledger(recordings: Mapping[Any, xr.Dataset], *, by: str = "region") -
     Returns
     -------
     Dataset
-        `accuracy`, `complexity`, `free_energy` (nat, mean over trials, steps and nodes) on `epoch` and `by`, and `correct`
-        (share of right predictions) on `epoch`, where recordings have it.
+        `accuracy`, `complexity`, `free_energy` (nat, mean over trials, steps and nodes) on `epoch` and `by`, and
+        `correct` (share of right predictions) on `epoch`, where recordings have it.
     """
     if not recordings:
         raise ValueError("energy_ledger: no recordings; give a mapping of epochs to recordings")

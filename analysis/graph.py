@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-
 from nfsim.analysis._labels import pair_name
 
 
 def connectome(data: xr.Dataset, *, between: str = "node") -> xr.DataArray:
-    """Return the edges of a recording as a matrix: rows receive (`node`), columns send (`node_j`); parallel edges add up."""
+    """Return the edges as a matrix: rows receive (`node`), columns send (`node_j`); parallel ones add."""
     from nfsim.analysis._labels import with_pair_coords
     from nfsim.analysis._sphere import edge_matrix
 
@@ -29,18 +28,18 @@ def graph_measures(data: xr.DataArray | xr.Dataset, *, threshold: float | None =
     Parameters
     ----------
     data : Dataset or DataArray
-        A recording with edges, or a square matrix whose rows receive: connectivity from `plv`, `wpli`, ... The diagonal is
-        ignored. Weights must not be negative or NaN.
+        A recording with edges, or a square matrix whose rows receive: connectivity from `plv`, `wpli`, ... The diagonal
+        is ignored. Weights must not be negative or NaN.
     threshold : float, optional
-        Keep weights above this; by default all above 0. A full matrix without a threshold has the same degree everywhere.
+        Keep weights above this; by default all above 0. Without it a full matrix has one degree everywhere.
     seed : int
         Of the search for communities.
 
     Returns
     -------
     Dataset
-        Per node `in_degree, out_degree` (edges), `in_strength, out_strength` (sum of weights), `clustering` (Fagiolo 2007 for
-        directed graphs), `betweenness` and `closeness` (in hops), `community`. Of the graph: `density`, `reciprocity`,
+        Per node `in_degree, out_degree` (edges), `in_strength, out_strength` (sum of weights), `clustering` (Fagiolo
+        2007), `betweenness` and `closeness` (in hops), `community`. Of the graph: `density`, `reciprocity`,
         `efficiency` (of the undirected graph, in hops) and `modularity` of the communities.
 
     Notes
@@ -87,7 +86,9 @@ def graph_measures(data: xr.DataArray | xr.Dataset, *, threshold: float | None =
 
 def _square(matrix: xr.DataArray) -> tuple[str, np.ndarray]:
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-        raise ValueError(f"graph_measures: needs one square matrix, got dims {dict(matrix.sizes)}; select a trial or average")
+        raise ValueError(
+            f"graph_measures: needs one square matrix, got dims {dict(matrix.sizes)}; select a trial or average"
+        )
     node = str(matrix.dims[0])
     if matrix.dims[1] != pair_name(node):
         raise ValueError(f"graph_measures: dims are {matrix.dims}; name them {(node, pair_name(node))}, rows receive")

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
-
 from nfsim.analysis._labels import complex_state, describe, real_signal, uniform_step
 
 
@@ -20,8 +19,8 @@ def analytic(
 ) -> xr.DataArray:
     r"""Analytic signal x + i H[x] of real signals, band-passed first: its angle is the phase, its modulus the envelope.
 
-    The mean over `over` is taken off. The filter is a Butterworth, forward and backward, so it shifts no phase. The ends
-    of a recording bend phases over about one period of the lower band edge: cut them off before averaging.
+    The mean over `over` is taken off. The filter is a Butterworth, forward and backward, so it shifts no phase. The
+    ends of a recording bend phases over about one period of the lower band edge: cut them off before averaging.
 
     Parameters
     ----------
@@ -86,18 +85,20 @@ def _checked(block: np.ndarray, over: str, measure: str) -> np.ndarray:
     if block.size and not np.isfinite(block).all():
         share = 1 - np.isfinite(block).mean()
         raise ValueError(
-            f"{measure}: {share:.2%} of the signal is NaN or infinite; fill it with .interpolate_na({over!r}) or cut it out"
+            f"{measure}: {share:.2%} of the signal is NaN or infinite; fill it with "
+            f".interpolate_na({over!r}) or cut it out"
         )
     # rounding of a constant would come out as a phase
     flat = np.ptp(block, axis=-1) <= 1e-12 * np.abs(block).max(axis=-1, initial=0) if block.size else np.array(False)
     if flat.any():
         raise ValueError(
-            f"{measure}: {int(flat.sum())} of {flat.size} signals are constant along {over!r} and have no phase; leave them out"
+            f"{measure}: {int(flat.sum())} of {flat.size} signals are constant along {over!r} and have no "
+            "phase; leave them out"
         )
     return block
 
 
-def _transform(function, x: xr.DataArray, over: str) -> xr.DataArray:  # noqa: ANN001
+def _transform(function, x: xr.DataArray, over: str) -> xr.DataArray:
     whole = x.chunk({over: -1}) if x.chunks is not None else x
     meta = np.empty((0,) * x.ndim, np.complex128)
     z = xr.apply_ufunc(
@@ -119,8 +120,8 @@ def wavelet(
 
     .. math:: w_f(t) = \exp(2\pi i f t) \exp(-t^2 / 2\sigma^2), \qquad \sigma = \frac{c}{2\pi f}
 
-    scaled so that a sine of amplitude 1 at f comes out with modulus 1. Within 3 sigma of either end the wavelet hangs over
-    the edge: those samples are NaN, which phase measures leave out.
+    scaled so that a sine of amplitude 1 at f comes out with modulus 1. Within 3 sigma of either end the wavelet hangs
+    over the edge: those samples are NaN, which phase measures leave out.
 
     Parameters
     ----------
@@ -147,7 +148,9 @@ def wavelet(
         if not 0 < f < 0.5 / step:
             raise ValueError(f"wavelet: frequency {f:g} is not within (0, {0.5 / step:g}), half the sampling rate")
         if 2 * int(3 * cycles / (2 * np.pi * f * step)) + 1 > samples:
-            raise ValueError(f"wavelet: {cycles:g} cycles of {f:g} do not fit into {samples} samples; take fewer cycles")
+            raise ValueError(
+                f"wavelet: {cycles:g} cycles of {f:g} do not fit into {samples} samples; take fewer cycles"
+            )
 
     def transform(block: np.ndarray) -> np.ndarray:
         from scipy import signal

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
-
 from nfsim.analysis import _kernels_pairs as kernels
 from nfsim.analysis._labels import (
     Over,
@@ -83,7 +82,9 @@ def coherence(
         return kernels.power_sums(spectra)[0]
 
     n = x.sizes[between]
-    renamed = x.drop_vars([name for name, coord in x.coords.items() if between in coord.dims]).rename({between: "_node"})
+    renamed = x.drop_vars([name for name, coord in x.coords.items() if between in coord.dims]).rename(
+        {between: "_node"}
+    )
     if renamed.chunks is not None:
         renamed = renamed.chunk({"_node": -1, **{d: -1 for d in dims}})
     lead = x.ndim - 1 - len(dims)
@@ -111,7 +112,12 @@ def coherence(
 
 
 def imaginary_coherence(
-    data: xr.DataArray | xr.Dataset, *, over: Over = "time", between: str = "node", segment: float, variable: str | None = None
+    data: xr.DataArray | xr.Dataset,
+    *,
+    over: Over = "time",
+    between: str = "node",
+    segment: float,
+    variable: str | None = None,
 ) -> xr.DataArray:
     """Imaginary part of coherency of all pairs, per frequency: `coherence(..., imaginary=True)`."""
     return coherence(data, over=over, between=between, segment=segment, imaginary=True, variable=variable)
@@ -126,12 +132,12 @@ def phase_amplitude_coupling(
     bins: int = 18,
     variable: str | None = None,
 ) -> xr.DataArray:
-    r"""Phase-amplitude coupling of each signal: how unevenly the fast envelope is spread over the slow phase, in [0, 1].
+    r"""Phase-amplitude coupling of each signal, in [0, 1]: how unevenly the fast envelope spreads over the slow phase.
 
     .. math:: \mathrm{MI} = \frac{\ln K + \sum_k p_k \ln p_k}{\ln K}
 
-    with p_k the mean amplitude in phase bin k over its sum. A bin that no sample falls into is an error: the recording is
-    too short for the slow band.
+    with p_k the mean amplitude in phase bin k over its sum. A bin that no sample falls into is an error: the
+    recording is too short for the slow band.
 
     Parameters
     ----------
@@ -177,5 +183,8 @@ def phase_amplitude_coupling(
         dask_gufunc_kwargs={"meta": np.empty((0,) * (x.ndim - 1))},
     )  # fmt: skip
     return describe(
-        value, "phase_amplitude_coupling", long_name="phase-amplitude coupling (modulation index)", source="Tort et al. 2010"
+        value,
+        "phase_amplitude_coupling",
+        long_name="phase-amplitude coupling (modulation index)",
+        source="Tort et al. 2010",
     )

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-
 from nfsim.analysis._labels import check_dim
 
 METHODS = ("time_shift", "phase_shuffle")
@@ -18,8 +17,8 @@ def surrogate(
 ) -> xr.DataArray:
     r"""One surrogate of `data`: every entry of `between` changed by itself, so that only chance binds them.
 
-    "time_shift" turns each signal around in time by a random amount of at least a tenth of its length: keeps waveform and
-    spectrum. "phase_shuffle" gives every Fourier component a random phase: keeps the spectrum only. Both keep the
+    "time_shift" turns each signal around in time by a random amount of at least a tenth of its length: keeps waveform
+    and spectrum. "phase_shuffle" gives every Fourier component a random phase: keeps the spectrum only. Both keep the
     amplitude spectrum of each signal, for real signals and complex states alike.
 
     Parameters
@@ -45,7 +44,9 @@ def surrogate(
         check_dim(data, dim, "surrogate", role)
     samples = data.sizes[over]
     if samples < 10:
-        raise ValueError(f"surrogate: {over!r} has {samples} samples; shifting or shuffling so few is no test; needs 10")
+        raise ValueError(
+            f"surrogate: {over!r} has {samples} samples; shifting or shuffling so few is no test; needs 10"
+        )
     lead = [dim for dim in data.dims if dim != over]
     rng = np.random.default_rng(seed)
     shape = tuple(data.sizes[dim] for dim in lead)
@@ -71,7 +72,9 @@ def _shift(block: np.ndarray, amount: np.ndarray) -> np.ndarray:
 
 def _shuffle(block: np.ndarray, streams: np.ndarray) -> np.ndarray:
     if block.size and not np.isfinite(block).all():
-        raise ValueError("surrogate: the data hold NaN or infinite numbers; fill or cut them, or use method='time_shift'")
+        raise ValueError(
+            "surrogate: the data hold NaN or infinite numbers; fill or cut them, or use method='time_shift'"
+        )
     out = np.empty_like(block)
     n = block.shape[-1]
     for index in np.ndindex(*block.shape[:-1]):
@@ -107,8 +110,8 @@ def significance(
 
     .. math:: p = \frac{1 + \#\{\text{surrogates} \ge \text{observed}\}}{1 + \text{surrogates}}
 
-    One-sided: larger is more. Each unordered pair is tested once; the diagonal is not tested (NaN, False). q values follow
-    Benjamini & Hochberg within each matrix.
+    One-sided: larger is more. Each unordered pair is tested once; the diagonal is not tested (NaN, False). q values
+    follow Benjamini & Hochberg within each matrix.
 
     Parameters
     ----------
@@ -147,7 +150,8 @@ def significance(
 
     if surrogates < 1 / alpha - 1:
         raise ValueError(
-            f"significance: {surrogates} surrogates cannot reach p = {alpha}; take {int(np.ceil(1 / alpha - 1))} or more"
+            f"significance: {surrogates} surrogates cannot reach p = {alpha}; take "
+            f"{int(np.ceil(1 / alpha - 1))} or more"
         )
 
     def compute(signals: xr.DataArray) -> xr.DataArray:
@@ -175,7 +179,9 @@ def significance(
             "value": value,
             "p": value.copy(data=p).assign_attrs(units="1", long_name="p value against surrogates", source=source),
             "q": value.copy(data=q).assign_attrs(units="1", long_name="false-discovery rate", source=source),
-            "significant": value.copy(data=q <= alpha).assign_attrs(units="1", long_name=f"q <= {alpha}", source=source),
+            "significant": value.copy(data=q <= alpha).assign_attrs(
+                units="1", long_name=f"q <= {alpha}", source=source
+            ),
         },
         attrs={"surrogates": surrogates, "method": method, "alpha": alpha, "seed": seed},
     )

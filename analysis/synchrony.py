@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-
 from nfsim.analysis import _kernels
 from nfsim.analysis._labels import (
     Over,
@@ -71,7 +70,9 @@ def order_parameter(
     [1.0, 0.0]
     """
     z = complex_state(data, "order_parameter")
-    dims = dims_over(z, over, "order_parameter", why="the order parameter of one is 1 by definition; average over another dim")
+    dims = dims_over(
+        z, over, "order_parameter", why="the order parameter of one is 1 by definition; average over another dim"
+    )
     if order < 1 or int(order) != order:
         raise ValueError(f"order_parameter: order is {order}; give a whole number from 1 on")
     if sum(choice is not None for choice in (by, within, weights)) > 1:
@@ -80,7 +81,9 @@ def order_parameter(
         if len(dims) > 1:
             raise ValueError(f"order_parameter: within and weights need one dim of nodes, not over={dims}")
         if order > 1:
-            raise ValueError("order_parameter: higher orders are defined for the plain mean; leave out within and weights")
+            raise ValueError(
+                "order_parameter: higher orders are defined for the plain mean; leave out within and weights"
+            )
         total, count = _neighbour_means(data, z, dims[0], within, weights)
     else:
         total, count = _group_means(z, dims, by, int(order))
@@ -100,7 +103,9 @@ def _long_name(name: str, by: str | None, order: int) -> str:
     return name + (f" of order {order}" if order > 1 else "") + (f" by {by}" if by else "")
 
 
-def _group_means(z: xr.DataArray, dims: tuple[str, ...], by: str | None, order: int) -> tuple[xr.DataArray, xr.DataArray]:
+def _group_means(
+    z: xr.DataArray, dims: tuple[str, ...], by: str | None, order: int
+) -> tuple[xr.DataArray, xr.DataArray]:
     if by is None:
         sums = _summed(z, dims, None, 1, "group", order)
         total, count = sums.isel(group=0, statistic=0), sums.isel(group=0, statistic=1).real
@@ -121,7 +126,9 @@ def _summed(
     def kernel(block: np.ndarray, group: np.ndarray | None = None) -> np.ndarray:
         block = flat_over(block, len(dims))
         group = np.zeros(block.shape[-1], np.int64) if group is None else group
-        return np.stack(_kernels.order_sums(block, group, groups, order=order, threads=workers), axis=-1).astype(complex)
+        return np.stack(_kernels.order_sums(block, group, groups, order=order, threads=workers), axis=-1).astype(
+            complex
+        )
 
     if labels is None:
         return additive(kernel, z, (), dims, {"group": 1, "statistic": 2}, np.complex128)
@@ -132,9 +139,13 @@ def _summed(
 def _groups(z: xr.DataArray, dims: tuple[str, ...], by: str) -> tuple[list[Any], np.ndarray]:
     """Return the values of coordinate `by` in order of appearance, and the group number of each entry of the dim."""
     if by not in z.coords:
-        raise ValueError(f"order_parameter: no coordinate {by!r} to group by; the data have {sorted(map(str, z.coords))}")
+        raise ValueError(
+            f"order_parameter: no coordinate {by!r} to group by; the data have {sorted(map(str, z.coords))}"
+        )
     if len(dims) > 1 or z.coords[by].dims != dims:
-        raise ValueError(f"order_parameter: by={by!r} lies on {z.coords[by].dims}, not on over={dims}; group along one dim")
+        raise ValueError(
+            f"order_parameter: by={by!r} lies on {z.coords[by].dims}, not on over={dims}; group along one dim"
+        )
     values = z.coords[by].values
     names = list(dict.fromkeys(values.tolist()))
     group = np.array([names.index(value) for value in values.tolist()], np.int64)
@@ -152,7 +163,11 @@ def _neighbour_means(
 ) -> tuple[xr.DataArray, xr.DataArray]:
     from nfsim.analysis._sphere import neighbours_within, weight_rows
 
-    rows = neighbours_within(z, node, within, "order_parameter") if within is not None else weight_rows(data, z, node, weights)
+    rows = (
+        neighbours_within(z, node, within, "order_parameter")
+        if within is not None
+        else weight_rows(data, z, node, weights)
+    )
     index, pointer = rows.indices.astype(np.int64), rows.indptr.astype(np.int64)
     workers = threads(z)
 
@@ -193,7 +208,10 @@ def metastability(
     _fluctuates(z, over, along, "metastability")
     r = order_parameter(z, over=over, by=by).r
     return describe(
-        r.std(along), "metastability", long_name=_long_name("metastability", by, 1), source="Shanahan 2010; Deco et al. 2017"
+        r.std(along),
+        "metastability",
+        long_name=_long_name("metastability", by, 1),
+        source="Shanahan 2010; Deco et al. 2017",
     )
 
 

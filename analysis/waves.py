@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
-
 from nfsim.analysis._kernels import in_blocks, kernel, parts, unit
 from nfsim.analysis._labels import additive, complex_state, describe, dims_over, threads
 from nfsim.analysis._sphere import neighbours_within, positions
@@ -67,10 +66,11 @@ def plane_fit(points: np.ndarray, index: np.ndarray, pointer: np.ndarray) -> np.
 def phase_gradient(data: xr.DataArray | xr.Dataset, *, over: str = "node", within: float) -> xr.Dataset:
     r"""Spatial gradient of phase at each node: the plane that fits the phase differences to its neighbours best.
 
-    .. math:: \nabla\phi_i = \arg\min_g \sum_{j:\, \angle(i,j) \le \alpha} \big(\arg(z_j \bar z_i) - g \cdot d_{ij}\big)^2
+    .. math::
+        \nabla\phi_i = \arg\min_g \sum_{j:\, \angle(i,j) \le \alpha} \big(\arg(z_j \bar z_i) - g \cdot d_{ij}\big)^2
 
-    with d the way from i to j along the great circle. Differences are taken in (-pi, pi]: a wave must be sampled by more
-    than two nodes per wavelength. A node where it or one of its neighbours has no phase (0, NaN) is NaN.
+    with d the way from i to j along the great circle. Differences are taken in (-pi, pi]: a wave must be sampled by
+    more than two nodes per wavelength. A node where it or one of its neighbours has no phase (0, NaN) is NaN.
 
     Parameters
     ----------
@@ -125,8 +125,8 @@ def phase_gradient(data: xr.DataArray | xr.Dataset, *, over: str = "node", withi
 def travelling_wave(data: xr.DataArray | xr.Dataset, *, over: str = "node", within: float) -> xr.Dataset:
     r"""Where waves travel on the sphere: at each node, over all nodes, and around which axis.
 
-    A wave with phase omega t - k.x moves along k, down the phase gradient; this takes phases to advance in time (omega > 0),
-    and turns around where they run backwards. Nodes whose gradient is NaN are left out of the sums.
+    A wave with phase omega t - k.x moves along k, down the phase gradient; this takes phases to advance in time
+    (omega > 0), and turns around where they run backwards. Nodes whose gradient is NaN are left out of the sums.
 
     .. math::
         \text{directionality} = \frac{|\sum_i g_i|}{\sum_i |g_i|}, \qquad
@@ -167,5 +167,8 @@ def travelling_wave(data: xr.DataArray | xr.Dataset, *, over: str = "node", with
         "n_valid": (size.notnull().sum(over), "1", "nodes with a gradient"),
     }
     return xr.Dataset(
-        {name: describe(value, name, units=units, long_name=text, source=_SOURCE) for name, (value, units, text) in result.items()}
+        {
+            name: describe(value, name, units=units, long_name=text, source=_SOURCE)
+            for name, (value, units, text) in result.items()
+        }
     ).assign_coords(xyz=["x", "y", "z"])

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-
 from nfsim.analysis._labels import describe, pair_name, real_signal, uniform_step
 from nfsim.analysis.connectivity import functional_connectivity
 
@@ -51,7 +50,8 @@ def sliding(
     length, hop = round(window / dt), round(step / dt)
     if length < 2 or hop < 1:
         raise ValueError(
-            f"sliding: window={window:g} and step={step:g} are {length} and {hop} samples of {dt:g}; need 2 and 1 at least"
+            f"sliding: window={window:g} and step={step:g} are {length} and {hop} samples of {dt:g}; need "
+            "2 and 1 at least"
         )
     starts = np.arange(0, data.sizes[over] - length + 1, hop)
     if not starts.size:
@@ -96,7 +96,8 @@ def functional_connectivity_dynamics(
     x = real_signal(data, "functional_connectivity_dynamics", variable)
     if between not in x.dims or x.sizes[between] < 3:
         raise ValueError(
-            f"functional_connectivity_dynamics: between={between!r} needs at least three entries, the data have {dict(x.sizes)}"
+            f"functional_connectivity_dynamics: between={between!r} needs at least three entries, the data "
+            f"have {dict(x.sizes)}"
         )
     matrices = sliding(functional_connectivity, x, over=over, window=window, step=step, between=between)
     if matrices.sizes["window"] < 2:
@@ -115,9 +116,13 @@ def functional_connectivity_dynamics(
     fcd = xr.apply_ufunc(
         correlate, matrices.drop_vars("n_valid"), input_core_dims=[["window", between, pair_name(between)]],
         output_core_dims=[["window", "window_j"]], dask="parallelized",
-        dask_gufunc_kwargs={"meta": np.empty((0,) * (lead + 2)), "output_sizes": {"window_j": matrices.sizes["window"]}},
+        dask_gufunc_kwargs={"meta": np.empty((0,) * (lead + 2)), "output_sizes": {"window_j":
+        matrices.sizes["window"]}},
     )  # fmt: skip
     fcd = fcd.assign_coords(window_j=("window_j", matrices.window.values, matrices.window.attrs))
     return describe(
-        fcd, "functional_connectivity_dynamics", long_name="functional connectivity dynamics", source="Hansen et al. 2015"
+        fcd,
+        "functional_connectivity_dynamics",
+        long_name="functional connectivity dynamics",
+        source="Hansen et al. 2015",
     )

@@ -1,8 +1,8 @@
 """Streaming zarr v3 stores: written block by block, readable at any moment, resumable.
 
 The order of writing makes a store safe against being killed: arrays grow first, then the blocks of all variables are
-written (zarr replaces each chunk file atomically), and only then the attribute `valid_length` moves on. What lies beyond
-it is never read. The store appears under its name only when its metadata are complete.
+written (zarr replaces each chunk file atomically), and only then the attribute `valid_length` moves on. What lies
+beyond it is never read. The store appears under its name only when its metadata are complete.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from nfsim.recording import describe, string_labels, validate
+from nfsim._forms import string_labels
+from nfsim.recording import describe, validate
 
 _FILL = {"c": complex(np.nan, np.nan), "f": np.nan, "i": -1, "u": 0, "b": 0}
 
@@ -112,7 +113,8 @@ class Writer:
         for name, (shape, var) in growing.items():
             group.create_array(
                 name, shape=shape, dtype=var.dtype, chunks=encoding[name]["chunks"], dimension_names=var.dims,
-                fill_value=encoding[name]["fill_value"], attributes=_plain(var.attrs), config={"write_empty_chunks": True},
+                fill_value=encoding[name]["fill_value"], attributes=_plain(var.attrs), config={"write_empty_chunks":
+                True},
             )  # fmt: skip
         # the CF attribute by which xarray tells coordinates from variables
         labels = sorted(str(name) for name in self._template.coords if name not in self._template.dims)
@@ -130,7 +132,8 @@ class Writer:
         for key in sorted({*old.attrs, *self._template.attrs} - bookkeeping):
             if not _same(old.attrs.get(key), _plain(self._template.attrs).get(key)):
                 problems.append(f"attribute {key!r} differs")
-        for name in sorted({*map(str, old.variables), *map(str, self._template.variables)}):
+        grew = {str(name) for name, var in old.variables.items() if self.along in var.dims}
+        for name in sorted(grew | {str(name) for name in self._template.variables}):
             if name not in old.variables or name not in self._template.variables:
                 problems.append(f"{name} is only in the {'store' if name in old.variables else 'new recording'}")
                 continue
@@ -196,11 +199,26 @@ class Writer:
     def close(self) -> None:
         """Cut the arrays to the valid length, mark the store closed and consolidate its metadata."""
         self._resize(lambda _: self.valid)
-        self._group.attrs.update({"closed": 1, "valid_length": self.valid})
+        # opened anew: variables may have been added beside the growing ones
+        group = zarr.open_group(self.path, mode="r+", use_consolidated=False)
+        group.attrs.update({"closed": 1, "valid_length": self.valid})
         with warnings.catch_warnings():
             # zarr warns that consolidated metadata is not in the v3 specification; xarray reads it, others ignore it
             warnings.filterwarnings("ignore", message="Consolidated metadata")
             zarr.consolidate_metadata(self.path)
+
+
+def add_fixed(path: Path, ds: xr.Dataset) -> None:
+    """Add variables and coordinates of final size to a store that is still open, in place of earlier ones."""
+    # through zarr and not xarray, whose append mode replaces the attributes of the whole store
+    group = zarr.open_group(path, mode="r+", use_consolidated=False)
+    for name, var in string_labels(ds).variables.items():
+        group.create_array(
+            str(name), data=np.asarray(var.values), chunks=var.shape or "auto", dimension_names=[str(d) for d in
+            var.dims], attributes=_plain(var.attrs), overwrite=True, config={"write_empty_chunks": True},
+        )  # fmt: skip
+    labels = {*str(group.attrs.get("coordinates", "")).split(), *(str(c) for c in ds.coords if c not in ds.dims)}
+    group.attrs["coordinates"] = " ".join(sorted(labels))
 
 
 def read(path: Path, chunks: Any) -> xr.Dataset:
@@ -212,7 +230,8 @@ def read(path: Path, chunks: Any) -> xr.Dataset:
     attrs = dict(group.attrs)
     if "nfsim_schema" not in attrs:
         raise ValueError(
-            f"{path}: a zarr group without nfsim_schema; open it with xarray and bring its array in with nfsim.from_array"
+            f"{path}: a zarr group without nfsim_schema; open it with xarray and bring its array in with "
+            "nfsim.from_array"
         )
     if attrs.get("closed", 0) and "valid_dim" not in attrs:
         return xr.open_zarr(path, chunks=chunks)
@@ -255,7 +274,9 @@ def _check_chunks(path: Path, arrays: Mapping[str, Any], along: str, valid: int)
             for i, (size, step) in enumerate(zip(array.shape, array.chunks, strict=True))
         ]
         if array.shape[axis] < valid:
-            raise ValueError(f"{path}: {name} has {array.shape[axis]} of {valid} along {along!r}; the store is truncated")
+            raise ValueError(
+                f"{path}: {name} has {array.shape[axis]} of {valid} along {along!r}; the store is truncated"
+            )
         folder = path / name / "c"
         for index in np.ndindex(*counts):
             lost += not folder.joinpath(*map(str, index)).is_file()

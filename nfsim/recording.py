@@ -9,16 +9,17 @@ chunk.
 
 from __future__ import annotations
 
-import json
-import subprocess
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
+
+from nfsim._forms import join_complex, plain_labels, split_complex, string_labels
+from nfsim._select import select as select
 
 SCHEMA = 1
 """Version of this schema, stored as the attribute `nfsim_schema`."""
@@ -45,6 +46,7 @@ VARIABLES: dict[str, Variable] = {
     "steady": Variable(_STATE, "c", "1", "steady state the update moves towards"),
     "drive": Variable(_STATE, "c", "1", "input drive"),
     "nucleus_gain": Variable(("trial", "time", "nucleus"), "f", "1", "mean gain of the nodes a nucleus targets"),
+    "initial": Variable(("node",), "c", "1", "state before the first tick"),
     "energy_accuracy": Variable(_STATE, "f", "nat", "free energy: accuracy part"),
     "energy_complexity": Variable(_STATE, "f", "nat", "free energy: complexity part"),
 }
@@ -63,18 +65,22 @@ COORDINATES: dict[str, Variable] = {
     "pos_x": Variable(("node",), "f", "1", "position on the unit sphere, x"),
     "pos_y": Variable(("node",), "f", "1", "position on the unit sphere, y"),
     "pos_z": Variable(("node",), "f", "1", "position on the unit sphere, z"),
-    "lat": Variable(("node",), "f", "rad", "latitude"),
-    "lon": Variable(("node",), "f", "rad", "longitude"),
+    "lat": Variable(("node",), "f", "degrees_north", "latitude"),
+    "lon": Variable(("node",), "f", "degrees_east", "longitude"),
     "omega": Variable(("node",), "f", "rad/s", "natural angular frequency"),
+    "prior_variance": Variable(("node",), "f", "1", "variance v0 of the prior"),
     "nucleus": Variable(("nucleus",), "UTO", "", "thalamic nucleus"),
     "label": Variable(("label",), "UTOiu", "", "class"),
     "edge_source": Variable(("edge",), "iu", "1", "node an edge starts from"),
     "edge_target": Variable(("edge",), "iu", "1", "node an edge ends at"),
     "edge_weight": Variable(("edge",), "f", "1", "coupling weight"),
-    "edge_length": Variable(("edge",), "f", "1", "geodesic length on the unit sphere"),
+    "edge_length": Variable(("edge",), "f", "1", "length: declared, else rad along the sphere"),
     "edge_projection": Variable(("edge",), "UTO", "", "projection an edge belongs to"),
+    "edge_kind": Variable(("edge",), "UTO", "", "kind of that projection"),
 }
 """Coordinates with a fixed meaning. `node_label` names nodes, since `label` is the dim of the readout."""
+
+_TIMED = {"time": "{}", "omega": "rad/{}"}
 
 
 def validate(ds: xr.Dataset) -> xr.Dataset:
@@ -121,7 +127,7 @@ def describe(ds: xr.Dataset, time_unit: str = "s") -> xr.Dataset:
             attrs = ds[name].attrs
             attrs.setdefault("long_name", rule.long_name)
             if rule.units:
-                attrs.setdefault("units", rule.units.replace("s", time_unit) if name in ("time", "omega") else rule.units)
+                attrs.setdefault("units", _TIMED.get(name, rule.units).format(time_unit))
     return ds
 
 
@@ -254,144 +260,11 @@ def open(path: str | Path, *, chunks: Any = None) -> xr.Dataset:
         try:
             ds = join_complex(xr.open_dataset(path, engine="h5netcdf", chunks={} if chunks is None else chunks))
         except OSError as error:
-            raise ValueError(f"{path}: not a netCDF-4 file ({error}); nfsim.open reads zarr stores and netCDF") from error
+            raise ValueError(
+                f"{path}: not a netCDF-4 file ({error}); nfsim.open reads zarr stores and netCDF"
+            ) from error
     problems = _version_problems(ds.attrs)
     if problems:
         raise ValueError(f"{path}: {problems[0]}")
     # labels are small and always needed: only the variables stay lazy
     return validate(plain_labels(ds.assign_coords({name: coord.load() for name, coord in ds.coords.items()})))
-
-
-def split_complex(ds: xr.Dataset) -> xr.Dataset:
-    """Return `ds` with each complex variable as two real ones, `*_real` and `*_imag`."""
-    for name, var in dict(ds.data_vars).items():
-        if var.dtype.kind == "c":
-            parts = {f"{name}_real": var.real, f"{name}_imag": var.imag}
-            parts = {key: part.assign_attrs(var.attrs, complex_part_of=name) for key, part in parts.items()}
-            ds = ds.drop_vars(name).assign(parts)
-    return plain_labels(ds)
-
-
-def join_complex(ds: xr.Dataset) -> xr.Dataset:
-    """Return `ds` with the pairs that `split_complex` made joined again, in the dtype they had."""
-    for name in {var.attrs["complex_part_of"] for var in ds.data_vars.values() if "complex_part_of" in var.attrs}:
-        real, imag = ds[f"{name}_real"], ds[f"{name}_imag"]
-        attrs = {key: value for key, value in real.attrs.items() if key != "complex_part_of"}
-        dtype = np.result_type(real.dtype, np.complex64)
-        joined = xr.apply_ufunc(
-            _join, real, imag, dask="parallelized", output_dtypes=[dtype], keep_attrs=False
-        ).assign_attrs(attrs)
-        ds = ds.drop_vars([f"{name}_real", f"{name}_imag"]).assign({name: joined})
-    return ds
-
-
-def _join(real: np.ndarray, imag: np.ndarray) -> np.ndarray:
-    out = np.empty(real.shape, np.result_type(real.dtype, np.complex64))
-    out.real, out.imag = real, imag
-    return out
-
-
-def plain_labels(ds: xr.Dataset) -> xr.Dataset:
-    """Return `ds` with all text coordinates as fixed-width unicode, the form that comparisons and netCDF handle."""
-    return _convert_text(ds, str)
-
-
-def string_labels(ds: xr.Dataset) -> xr.Dataset:
-    """Return `ds` with all text coordinates as variable-length strings: the text type that zarr v3 specifies."""
-    return _convert_text(ds, np.dtypes.StringDType())
-
-
-def _convert_text(ds: xr.Dataset, dtype: Any) -> xr.Dataset:
-    texts = [name for name, coord in ds.coords.items() if coord.dtype.kind in "UTO"]
-    new = {}
-    for name in texts:
-        coord = ds[name]
-        values = np.asarray(coord.values, dtype=object).astype(str).astype(dtype)
-        new[name] = xr.Variable(coord.dims, values, coord.attrs)
-    return ds.assign_coords(new) if new else ds
-
-
-def provenance(*, network: str = "", config: Any = None, seed: int | None = None, **attrs: Any) -> dict[str, Any]:
-    """Return the attributes every recording carries: schema and nfsim version, network JSON, config, seed, revision."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        nfsim_version = version("neuralfield-sim")
-    except PackageNotFoundError:
-        nfsim_version = "unknown"
-    found = {"nfsim_schema": SCHEMA, "nfsim_version": nfsim_version, "network": network}
-    if config is not None:
-        found["config"] = config if isinstance(config, str) else json.dumps(config, sort_keys=True)
-    if seed is not None:
-        found["seed"] = int(seed)
-    revision = _git_revision()
-    return {**found, **({"git_revision": revision} if revision else {}), **attrs}
-
-
-def _git_revision() -> str:
-    here = Path(__file__).resolve()
-
-    def git(*words: str) -> str:
-        done = subprocess.run(["git", "-C", str(here.parent), *words], capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-
-    try:
-        # an environment inside somebody's own checkout must not report that checkout's revision
-        git("ls-files", "--error-unmatch", here.name)
-        return git("rev-parse", "HEAD")
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-
-
-def select(data: Any, labels: Mapping[str, Any]) -> Any:
-    """Return the part of a Dataset or DataArray where each coordinate has one of the values asked for.
-
-    Unlike `.sel`, works on any coordinate along one dim, repeated values included; a scalar, a list or a slice
-    (`time=slice(0, 1)`, both ends included) may be given.
-    """
-    for key, wanted in labels.items():
-        if key not in data.coords and key not in data.dims:
-            known = sorted(map(str, {*data.coords, *data.dims}))
-            raise ValueError(f"sel: no coordinate {key!r}; this recording has {known}")
-        dim, values = (key, np.arange(data.sizes[key])) if key not in data.coords else _one_dim(data, key)
-        keep = _matches(key, values, wanted)
-        data = data.isel({dim: np.flatnonzero(keep)})
-        if dim == "node" and "edge_source" in data.coords and not keep.all():
-            # edges name nodes by number: without the rest of the nodes the numbers mean nothing
-            data = _subgraph(data, keep)
-    return data
-
-
-def _one_dim(data: Any, key: str) -> tuple[str, np.ndarray]:
-    coord = data.coords[key]
-    if coord.ndim != 1:
-        raise ValueError(f"sel: coordinate {key!r} has dims {coord.dims}; only labels along one dim select")
-    return str(coord.dims[0]), coord.values
-
-
-def _matches(key: str, values: np.ndarray, wanted: Any) -> np.ndarray:
-    if isinstance(wanted, slice):
-        if wanted.step is not None:
-            raise ValueError(f"sel: {key}={wanted} has a step; use isel for that")
-        low = values >= wanted.start if wanted.start is not None else np.ones(len(values), bool)
-        return low & (values <= wanted.stop if wanted.stop is not None else True)
-    single = isinstance(wanted, str) or not isinstance(wanted, Iterable)
-    asked: list[Any] = [wanted] if single else list(wanted)
-    keep = np.isin(values, np.asarray(asked)) if asked else np.zeros(len(values), bool)
-    absent = [item for item in asked if not np.any(values == item)]
-    if absent:
-        known = np.unique(values)
-        shown = [str(item) for item in known[:12]] + (["..."] if len(known) > 12 else [])
-        raise ValueError(f"sel: {key} has no {absent}; it has {', '.join(shown)}")
-    return keep
-
-
-def _subgraph(data: Any, keep: np.ndarray) -> Any:
-    number = np.cumsum(keep) - 1
-    source, target = data.coords["edge_source"].values, data.coords["edge_target"].values
-    inside = keep[source] & keep[target]
-    data = data.isel(edge=np.flatnonzero(inside)) if "edge" in data.dims else data
-    return data.assign_coords(
-        edge_source=("edge", number[source[inside]], data.coords["edge_source"].attrs),
-        edge_target=("edge", number[target[inside]], data.coords["edge_target"].attrs),
-    )
