@@ -34,10 +34,10 @@ class Coupling:
     def matrix(self) -> Tensor:
         """K (target, source), dense."""
         p, K = self.projection, self.values[f"{self.name}:edges"][self.values[self.edge]]
-        if p.sign is not None and p.learnable == "edges":
-            K = p.sign * K.abs()
         if p.learnable == "scale":
             K = K * self.values[f"{self.name}:scale"]
+        if p.sign is not None:  # a learned scale may pass zero as well
+            K = p.sign * K.abs()
         return K.new_zeros(self.shape).index_put((self.values[self.row], self.values[self.col]), K)
 
 

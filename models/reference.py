@@ -193,13 +193,13 @@ class ReferenceModel(AbstractModel):
                 continue
             before = sum(flat.populations[q].size for q in flat.target(name)[: flat.target(name).index(path)])
             pattern = self.K_pattern[name][before : before + n]
-            signed = p.sign * weight.abs() if p.sign else weight
+            signed = p.sign * (scale * weight).abs() if p.sign else scale * weight
             out, parts = weight.shape[:2]
             W = torch.zeros(out, n, parts, pattern.shape[1], dtype=torch.float64)
             for o in range(out):
                 for q in range(parts):
                     W[o, :, q] = torch.zeros(pattern.shape, dtype=torch.float64).masked_scatter(pattern, signed[o, q])
-            total = total + scale * y @ W.reshape(out * n, -1).T
+            total = total + y @ W.reshape(out * n, -1).T
         if f"{path}:phase" in v:
             return total * torch.exp(1j * v[f"{path}:phase"])
         return torch.complex(total[:, :n], total[:, n:])
@@ -217,7 +217,7 @@ class ReferenceModel(AbstractModel):
             )
             if p.learnable == "scale":
                 K = K * v[f"{name}:scale"]
-            if p.learnable == "edges" and p.sign is not None:
+            if p.sign is not None:
                 K = p.sign * K.abs()
             before = sum(flat.populations[q].size for q in flat.target(name)[: flat.target(name).index(path)])
             K = K[before : before + flat.populations[path].size].to(C)
