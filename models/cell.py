@@ -28,12 +28,13 @@ def clamp(z: Tensor, inverse: Tensor | float) -> Tensor:
     return z / (modulus(z) * inverse).clamp(min=1).unsqueeze(-2)
 
 
-def update_rate(gate: Tensor, rate: str, bias: Tensor | None) -> Tensor:
-    """Share t of the way to the steady state in one tick, from ``gate = g lambda dt / tau``.
+def update_rate(gate: Tensor, rate: str) -> Tensor:
+    """Share t of the way to the steady state in one tick.
 
-    "sigmoid": ``t = sigmoid(gate + bias)``; "exact": ``t = 1 - exp(-gate)``, for which two half steps are one step.
+    "sigmoid": ``t = sigmoid(gate)`` of ``gate = g lambda dt / tau + bias``; "exact": ``t = 1 - exp(-gate)`` without a bias, for
+    which two half steps are one step.
     """
-    return torch.sigmoid(gate if bias is None else gate + bias) if rate == "sigmoid" else -torch.expm1(-gate)
+    return torch.sigmoid(gate) if rate == "sigmoid" else -torch.expm1(-gate)
 
 
 def rotation(omega: Tensor, dt: Tensor | float) -> Tensor:

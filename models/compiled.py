@@ -21,7 +21,7 @@ class CompiledModel(AbstractModel):
         super().__init__(program, dtype)
         connectome, flat = program.connectome, program.connectome.network.flat
         self.paths = tuple(flat.populations)
-        self.stages = list(stages(program, self.values))
+        self.stages = stages(program, self.values)
         self.readout = Readout(connectome, self.values)
         v0 = [torch.full((p.size,), p.dynamics.prior_variance, dtype=dtype) for p in flat.populations.values()]
         self.prior = self.values.keep("prior_variance", torch.cat(v0))
@@ -33,7 +33,7 @@ class CompiledModel(AbstractModel):
         for stage in self.stages:
             stage.scan(run) if stage.plan.schedule == "scan" else stage.loop(run)
         ends = None if call.lengths is None else call.lengths * run.ticks - 1
-        last = {p: _at(z, ends) for p, z in run.z.items()}
+        last = run.last if ends is None else {p: _at(z, ends) for p, z in run.z.items()}
         xr, xi = torch.cat([last[p] for p in self.paths], dim=-1).unbind(1)
         record = self._record(run, call) if call.record else {}
         return Output(self._logits(run, call, last), {"xr": xr, "xi": xi}, record)
@@ -48,6 +48,8 @@ class CompiledModel(AbstractModel):
             sizes = [p.size for p in flat.populations.values()]
             start = dict(zip(self.paths, call.start.split(sizes, dim=-1), strict=True))
         run = Run(call.x, inputs, ticks, 0.0, start)
+        run.keeps_drive = bool(call.record)
+        run.keeps_states = bool(call.record) or call.lengths is not None or self.readout.readout.when != "last"
         run.dt = run.hold(call.dt.unsqueeze(-1)) / ticks if isinstance(call.dt, Tensor) else call.dt / ticks
         return run
 

@@ -23,7 +23,13 @@ def divisive(y: Tensor, parts: int = 1) -> Tensor:
 
     Source: Carandini & Heeger 2012, Nat. Rev. Neurosci. 13:51, eq. 1 with exponent 2.
     """
-    return y * torch.rsqrt(y.square().mean(-1, keepdim=True) * parts + NORMALISE_EPS)
+    return y * inverse_norm(y, parts)
+
+
+def inverse_norm(y: Tensor, parts: int) -> Tensor:
+    """``1 / sqrt(mean_j |y_j|^2 + eps)`` [..., 1]."""
+    power = torch.linalg.vector_norm(y, dim=-1, keepdim=True).square() * (parts / y.shape[-1])
+    return torch.rsqrt(power + NORMALISE_EPS)
 
 
 class Drive:
@@ -87,12 +93,12 @@ class Drive:
     def hidden(self, y: Tensor) -> Tensor:
         """What the last weight acts on: y [..., S], normalised where declared, through the hidden units where there are any."""
         p = self.projection
-        if p.normalise:
-            y = divisive(y, self.parts)
-        if p.rank is not None:
-            bias = self.values[f"{self.name}:hidden_bias"] if p.activation else None
-            y = ACTIVATION[p.activation](F.linear(y, self.values[f"{self.name}:hidden"], bias))
-        return y
+        if p.rank is None:
+            return divisive(y, self.parts) if p.normalise else y
+        # the norm is a factor, so it may act on the few hidden units instead of on y
+        h = F.linear(y, self.values[f"{self.name}:hidden"])
+        h = h * inverse_norm(y, self.parts) if p.normalise else h
+        return ACTIVATION[p.activation](h + self.values[f"{self.name}:hidden_bias"] if p.activation else h)
 
 
 def turn_rows(w: Tensor, phase: Tensor) -> Tensor:

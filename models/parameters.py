@@ -136,7 +136,7 @@ def draw(connectome: Connectome) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     makers += [*((_nucleus, path) for path in flat.nuclei), *((_readout, path) for path in flat.readouts)]
     for make, name in makers:
         for key, value, learns in make(connectome, name):
-            (learned if learns else fixed)[key] = torch.from_numpy(np.ascontiguousarray(value, dtype=np.float64))
+            (learned if learns else fixed)[key] = torch.from_numpy(np.array(value, dtype=np.float64))
     return learned, fixed
 
 

@@ -4,11 +4,12 @@
 With ``Q_k = A_k m`` and ``K_ik = B_k [xr_i, xi_i] + C_k p_i`` the product is ``(A_k m) . B_k`` and ``(A_k m) . C_k``, five numbers per
 nucleus, against the five numbers (xr_i, xi_i, p_i) of each node: no array [batch, node, nucleus, d] is ever made.
 
-K nucleus, N node, R relayed value, d dimension of query and key.
+K nucleus, P reticular partner, N node, d dimension of query and key, Q = 5, or 3 where no key reads a state.
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from torch.nn import functional as F
 
 from nfsim.compiler.schedule import reticular_partners
 from nfsim.models.cell import modulus
+from nfsim.models.kernels import node_gain
 from nfsim.models.values import Values
 from nfsim.wiring import Connectome
 
@@ -25,19 +27,24 @@ def regional_means(z: Tensor) -> Tensor:
     return torch.cat([z.mean(-1), modulus(z).mean(-1, keepdim=True)], dim=-1)
 
 
+def cat(tensors: list[Tensor]) -> Tensor:
+    """torch.cat over the last axis that returns a single tensor as it is."""
+    return tensors[0] if len(tensors) == 1 else torch.cat(tensors, dim=-1)
+
+
 class Weights(NamedTuple):
     """What `Router.gain` needs, assembled once for a whole sequence."""
 
     from_means: Tensor
-    """(5K + P, 3 per population read): five query numbers of each nucleus, then the relay of each reticular partner."""
+    """(QK + P, 3 per population read): Q query numbers of each nucleus, then the relay of each reticular partner."""
     from_input: Tensor
-    """(5K + P, F): the same from the input."""
+    """(QK + P, F): the same from the input."""
     bias: Tensor
-    """(5K + P,)."""
+    """(QK + P,)."""
     inhibition: Tensor
     """(K, P): T >= 0 of the reticular nucleus."""
-    feedback: tuple[Tensor | None, ...]
-    """Per nucleus: c_k / sqrt(n) over the nodes that feed back."""
+    feedback: Tensor
+    """(K, nodes that feed back): c_k / sqrt(n)."""
 
 
 class Router:
@@ -64,8 +71,11 @@ class Router:
         }
         self.reads = tuple(p for p in flat.populations if any(p in self.relayed[n] for n in every))
         self.feedback = {n: flat.populations_of(flat.nuclei[n].feedback, _home(n)) for n in nuclei}
-        self.listens = tuple(dict.fromkeys((*self.reads, *(p for paths in self.feedback.values() for p in paths))))
+        self.feeds = tuple(p for p in flat.populations if any(p in paths for paths in self.feedback.values()))
+        self.sizes = {path: p.size for path, p in flat.populations.items()}
+        self.listens = tuple(dict.fromkeys((*self.reads, *self.feeds)))
         self.by_state = any(flat.nuclei[n].gating == "state" for n in nuclei)
+        self.numbers = 5 if self.by_state else 3
         self.by_input = any(flat.nuclei[n].gating == "feedforward" for n in every)
         self.features = sum(i.features for i in flat.inputs.values())
         index = nodes.index(targets)
@@ -77,106 +87,136 @@ class Router:
                 local = sum(flat.populations[p].size for p in targets[: targets.index(path)])
                 targeted[k, local : local + flat.populations[path].size] = True
         count = targeted.sum(0)
-        self.everywhere = bool(targeted.all())
-        key = "+".join(nuclei) + "@" + "+".join(targets)
+        self.all_gated = bool(count.all())
+        key = self.key = "+".join(nuclei) + "@" + "+".join(targets)
+        shapes: dict[Any, list[str]] = {}
+        for n in nuclei:
+            shapes.setdefault((flat.nuclei[n].gating, values[f"{n}:query"].shape), []).append(n)
+        self.groups = list(shapes.values())
         self.share = values.keep(f"{key}:share", targeted.to(values.dtype) / count.clamp(min=1))
         self.ungated = values.keep(f"{key}:ungated", (count == 0).to(values.dtype))
+        self._index()
 
     def assemble(self) -> Weights:
         """The query and key weights of all nuclei, contracted over d."""
-        v, K, P = self.values, len(self.nuclei), len(self.partners)
-        any_query = v[f"{self.nuclei[0]}:query"]
-        means, inputs = (
-            any_query.new_zeros(5 * K + P, 3 * len(self.reads)),
-            any_query.new_zeros(5 * K + P, self.features),
+        v, K, P, Q = self.values, len(self.nuclei), len(self.partners), self.numbers
+        by_nucleus: dict[str, Tensor] = {}
+        for group in self.groups:
+            query = torch.stack([v[f"{n}:query"] for n in group])
+            keys = [torch.stack([v[f"{n}:key_{part}"] for n in group]) for part in self._key_parts(group[0])]
+            contracted = cat(keys).transpose(1, 2) @ query / math.sqrt(query.shape[1])
+            by_nucleus |= zip(group, contracted.unbind(0), strict=True)
+        blocks = {True: [], False: []}
+        for n in self.nuclei:
+            blocks[self._by_state(n)].append(by_nucleus[n].flatten())
+        for n in self.partners:
+            blocks[self._by_state(n)].append(v[f"{n}:relay"])
+        rows = Q * K + P
+        bias = [
+            v[f"{self.nuclei[0]}:query"].new_zeros(Q * K),
+            *(v[f"{n}:relay_bias"].unsqueeze(0) for n in self.partners),
+        ]
+        inhibition = [F.softplus(v[f"{n}:reticular"]) for n in self.nuclei if self.inhibited_by[n]]
+        feedback = [v[f"{n}:feedback"] / math.sqrt(len(v[f"{n}:feedback"])) for n in self.nuclei if self.feedback[n]]
+        return Weights(
+            self._place("means", blocks[True], (rows, 3 * len(self.reads))),
+            self._place("inputs", blocks[False], (rows, self.features)),
+            cat(bias),
+            self._place("inhibition", inhibition, (K, P)),
+            self._place("feedback", feedback, (K, sum(self.sizes[p] for p in self.feeds))),
         )
-        bias = any_query.new_zeros(5 * K + P)
-        blocks: list[tuple[slice, str, Tensor]] = []
-        for k, n in enumerate(self.nuclei):
-            query, state = v[f"{n}:query"], self.flat.nuclei[n].gating == "state"
-            keys = [v[f"{n}:key_state"], v[f"{n}:key_position"]] if state else [v[f"{n}:key_position"]]
-            first = 5 * k + (0 if state else 2)
-            contracted = torch.cat(keys, dim=1).T @ query / math.sqrt(query.shape[0])
-            blocks.append((slice(first, 5 * k + 5), n, contracted))
-        for p, n in enumerate(self.partners):
-            row = slice(5 * K + p, 5 * K + p + 1)
-            blocks.append((row, n, v[f"{n}:relay"][None]))
-            bias[row] = v[f"{n}:relay_bias"]
-        for rows, n, block in blocks:
-            state = self.flat.nuclei[n].gating == "state"
-            (means if state else inputs)[rows, self._columns(n)] = block
-        inhibition = any_query.new_zeros(K, P)
+
+    def _place(self, name: str, blocks: list[Tensor], shape: tuple[int, int]) -> Tensor:
+        """A matrix that holds the blocks at the places that `_index` found, and 0 elsewhere."""
+        zeros = self.values[f"{self.nuclei[0]}:query"].new_zeros(shape[0] * shape[1])
+        return (zeros.index_copy(0, self.values[f"{self.key}:{name}"], cat(blocks)) if blocks else zeros).view(shape)
+
+    def _index(self) -> None:
+        """Keep where every block of `assemble` goes, as flat indices."""
+        K, P, Q = len(self.nuclei), len(self.partners), self.numbers
+        places: dict[str, list[tuple[Iterable[int], Iterable[int], int]]] = {
+            name: [] for name in ("means", "inputs", "inhibition", "feedback")
+        }
+        for i, n in enumerate((*self.nuclei, *self.partners)):
+            state = self._by_state(n)
+            rows = range(Q * i + (0 if state else Q - 3), Q * (i + 1)) if i < K else [Q * K + i - K]
+            width = 3 * len(self.reads) if state else self.features
+            places["means" if state else "inputs"].append((rows, self._columns(n), width))
         for k, n in enumerate(self.nuclei):
             if self.inhibited_by[n]:
-                inhibition[k, list(self.inhibited_by[n])] = F.softplus(v[f"{n}:reticular"])
-        feedback = tuple(
-            v[f"{n}:feedback"] / math.sqrt(v[f"{n}:feedback"].numel()) if self.feedback[n] else None
-            for n in self.nuclei
-        )
-        return Weights(means, inputs, bias, inhibition, feedback)
+                places["inhibition"].append(([k], self.inhibited_by[n], P))
+            if self.feedback[n]:
+                columns = [c for path in self.feedback[n] for c in self._nodes(path)]
+                places["feedback"].append(([k], columns, sum(self.sizes[p] for p in self.feeds)))
+        for name, blocks in places.items():
+            flat = [row * width + column for rows, columns, width in blocks for row in rows for column in columns]
+            self.values.keep(f"{self.key}:{name}", torch.tensor(flat, dtype=torch.long))
+
+    def _by_state(self, nucleus: str) -> bool:
+        return self.flat.nuclei[nucleus].gating == "state"
+
+    def _key_parts(self, nucleus: str) -> tuple[str, ...]:
+        return ("state", "position") if self._by_state(nucleus) else ("position",)
+
+    def _nodes(self, path: str) -> range:
+        """Columns of a population among those that feed back."""
+        start = sum(self.sizes[p] for p in self.feeds[: self.feeds.index(path)])
+        return range(start, start + self.sizes[path])
 
     def _columns(self, nucleus: str) -> list[int]:
-        columns: list[int] = []
-        if self.flat.nuclei[nucleus].gating == "state":
-            for path in self.relayed[nucleus]:
-                first = 3 * self.reads.index(path)
-                columns += range(first, first + 3)
-            return columns
-        start = 0
+        """Columns of what a nucleus relays: three means of each population that it reads, or the features of its inputs."""
+        if self._by_state(nucleus):
+            return [3 * self.reads.index(path) + part for path in self.relayed[nucleus] for part in range(3)]
+        starts, start = {}, 0
         for path, i in self.flat.inputs.items():
-            if path in self.relayed[nucleus]:
-                columns += range(start, start + i.features)
-            start += i.features
-        return columns
+            starts[path] = range(start, start := start + i.features)
+        return [c for path in self.relayed[nucleus] for c in starts[path]]
 
     def relay(self, w: Weights, x: Tensor) -> Tensor:
-        """What the input adds to queries and relays [..., 5K + P]: it depends on no state."""
+        """What the input adds to queries and relays [..., QK + P]: it depends on no state."""
         return F.linear(x, w.from_input, w.bias) if self.by_input else w.bias.expand(*x.shape[:-1], -1)
 
-    def nucleus_gain(self, w: Weights, relayed: Tensor, states: dict[str, Tensor], z: Tensor | None) -> Tensor:
-        """Gain of each nucleus on each node [..., K, N].
+    def route(self, w: Weights, relayed: Tensor, states: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Query [..., K, Q] and shift, CT_k - TRN_k, [..., K] of each nucleus.
 
         Parameters
         ----------
-        relayed : [..., 5K + P], of `relay`.
+        relayed : [..., QK + P], of `relay`.
         states : path -> [..., 2, n], previous states of every population that is read or feeds back.
-        z : [..., 2, N], previous state of the targets, for nuclei with state gating.
         """
-        K = len(self.nuclei)
+        K, Q = len(self.nuclei), self.numbers
         if self.reads:
             m = torch.cat([regional_means(states[path]) for path in self.reads], dim=-1)
             relayed = relayed + F.linear(m, w.from_means)
-        query = relayed[..., : 5 * K].unflatten(-1, (K, 5))
-        logit = query[..., 2:] @ self.values[self.positions]
-        if self.by_state:
-            assert z is not None
-            logit = logit + query[..., :2] @ z
+        query, relays = relayed[..., : Q * K].unflatten(-1, (K, Q)), relayed[..., Q * K :]
         shift = self._feedback(w, states)
         if self.partners:
-            shift = shift - F.linear(torch.relu(relayed[..., 5 * K :]), w.inhibition)
-        if isinstance(shift, Tensor):
-            logit = logit + shift.unsqueeze(-1)
-        return torch.sigmoid(logit)
-
-    def _feedback(self, w: Weights, states: dict[str, Tensor]) -> Tensor | float:
-        """``CT_k = c_k . rate / sqrt(n)`` [..., K]."""
-        parts = []
-        for n, c in zip(self.nuclei, w.feedback, strict=True):
-            if c is not None:
-                parts.append(torch.cat([modulus(states[p]) for p in self.feedback[n]], dim=-1) @ c)
-            else:
-                parts.append(None)
-        known = [p for p in parts if p is not None]
-        return torch.stack([torch.zeros_like(known[0]) if p is None else p for p in parts], dim=-1) if known else 0.0
+            inhibition = F.linear(torch.relu(relays), w.inhibition)
+            shift = -inhibition if shift is None else shift - inhibition
+        return query, query.new_zeros(query.shape[:-1]) if shift is None else shift
 
     def gain(self, w: Weights, relayed: Tensor, states: dict[str, Tensor], z: Tensor | None) -> Tensor:
-        """Gain g of each node [..., N]: the mean over the nuclei that target it."""
-        return self.mean(self.nucleus_gain(w, relayed, states, z))
+        """Gain g of each node [..., N]: the mean over the nuclei that target it; z [..., 2, N] is the targets' previous state."""
+        query, shift = self.route(w, relayed, states)
+        rows, positions = query.shape[:-2], self.values[self.positions]
+        z = z.reshape(-1, 2, positions.shape[1]) if self.by_state and z is not None else None
+        g = node_gain(query.flatten(0, -3), shift.flatten(0, -2), z, positions, self.values[self.share])
+        return g.view(*rows, -1) if self.all_gated else g.view(*rows, -1) + self.values[self.ungated]
+
+    def nucleus_gain(self, w: Weights, relayed: Tensor, states: dict[str, Tensor], z: Tensor) -> Tensor:
+        """Gain of each nucleus on each node [..., K, N], for a recording: it takes K times the memory of `gain`."""
+        query, shift = self.route(w, relayed, states)
+        logit = query[..., -3:] @ self.values[self.positions] + shift.unsqueeze(-1)
+        return torch.sigmoid(logit + query[..., :2] @ z if self.by_state else logit)
+
+    def _feedback(self, w: Weights, states: dict[str, Tensor]) -> Tensor | None:
+        """``CT_k = c_k . rate / sqrt(n)`` [..., K]."""
+        if not self.feeds:
+            return None
+        return F.linear(torch.cat([modulus(states[p]) for p in self.feeds], dim=-1), w.feedback)
 
     def mean(self, nucleus_gain: Tensor) -> Tensor:
         """g [..., N] of the gain of each nucleus [..., K, N]."""
-        if self.everywhere:
-            return nucleus_gain.mean(-2)
         return (nucleus_gain * self.values[self.share]).sum(-2) + self.values[self.ungated]
 
 

@@ -3,7 +3,6 @@
 B batch, T tick, N node of the stage. States and drives are real, [..., 2, N]: the parts xr and xi, then the nodes.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -41,6 +40,13 @@ class Run:
     """path -> [B, T, 2, n], their drive."""
     v: ByPath = field(default_factory=dict)
     """path -> [B, T, 2, n], their drive and coupling with the gain that acts on them: the steady state before its limiter."""
+
+    last: ByPath = field(default_factory=dict)
+    """path -> [B, 2, n], state after the last tick."""
+    keeps_states: bool = True
+    """Whether whole sequences are wanted of states that no later stage hears."""
+    keeps_drive: bool = True
+    """Whether they are wanted of drives."""
 
     def previous(self, path: str) -> Tensor:
         """State one tick earlier [B, T, 2, n]."""
@@ -95,6 +101,11 @@ class Stage:
         self.on_state = [c for c in couplings if c.projection.on == "state"]
         self.on_drive = [c for c in couplings if c.projection.on == "drive"]
         self.router = Router(connectome, self.paths, self.plan.nuclei, values) if self.plan.nuclei else None
+        self.state_is_heard = self.drive_is_heard = True
+        # a coupling of the drive is linear in it, so it folds into the weights unless a gain comes between
+        free = not self.router or not {"drive", "coupling"} & {place for d in self.dynamics for place in d.gain}
+        self.folds = free and all(set(k.source) == set(self.paths) for k in self.on_drive)
+        self.turns = any(d.learn_omega or d.omega != 0 for d in self.dynamics)
         self.key = "+".join(self.paths)
         self.inverse_square = self._keep(
             "inverse_square", [d.amplitude**-2 if d.limiter == "amplitude" else 0.0 for d in self.dynamics]
@@ -126,44 +137,56 @@ class Stage:
             omega=cat([v[f"{p}:omega"] for p in self.paths]),
         )
 
+    def hears(self) -> set[str]:
+        """Populations whose states this stage needs."""
+        paths = {p for d in (*self.outer, *self.inner) for p in d.source} | {p for k in self.on_state for p in k.source}
+        return paths | set(self.router.listens if self.router else ())
+
     def split(self, value: Tensor) -> ByPath:
         """path -> part of a value [..., N] of the stage."""
         return dict(zip(self.paths, value.split(self.sizes, dim=-1), strict=True))
 
-    def outer_drive(self, run: Run) -> Tensor:
-        """What inputs and earlier stages drive, bias and preferred phase included [B, T, 2, N]."""
-        parts = []
-        for path in self.paths:
-            bias = self.values[f"{path}:drive_bias"]
-            phase = f"{path}:phase"
-            bias = turn_rows(bias, self.values[phase]) if phase in self.values else bias
-            slow: Tensor | None = None
-            fast: Tensor | None = None
-            for d in self.outer:
-                if d.target == path and d.from_input:
-                    slow = add(
-                        slow, F.linear(d.hidden(run.inputs[d.source[0]]), d.weight(), bias if slow is None else None)
-                    )
-            held = slow if slow is not None else bias.expand(run.x.shape[0], run.x.shape[1], -1)
-            for d in self.outer:
-                if d.target == path and not d.from_input:
-                    fast = add(fast, F.linear(d.hidden(d.read(cat([run.z[p] for p in d.source]))), d.weight()))
-            total = run.hold(held) if fast is None else run.hold(held) + fast
-            parts.append(total.unflatten(-1, (2, -1)))
-        return cat(parts)
+    def outer_drive(self, run: Run, smooth: Tensor | None = None) -> Tensor:
+        """What inputs and earlier stages drive, bias and preferred phase included [B, T, 2, N].
+
+        `smooth` (N, N) acts on the nodes of a stage of one population; it is folded into the weights, which costs no step.
+        """
+        return cat([self._driven_from_outside(path, run, smooth) for path in self.paths])
+
+    def _driven_from_outside(self, path: str, run: Run, smooth: Tensor | None) -> Tensor:
+        bias, phase = self.values[f"{path}:drive_bias"], f"{path}:phase"
+        bias = fold(smooth, turn_rows(bias, self.values[phase]) if phase in self.values else bias)
+        held: Tensor | None = None
+        added: Tensor | None = None
+        for d in self.outer:
+            if d.target == path and d.from_input:
+                once = bias if held is None else None
+                held = add(held, F.linear(d.hidden(run.inputs[d.source[0]]), fold(smooth, d.weight()), once))
+        for d in self.outer:
+            if d.target == path and not d.from_input:
+                once = bias if held is None and added is None else None
+                y = d.hidden(d.read(cat([run.z[p] for p in d.source])))
+                added = add(added, F.linear(y, fold(smooth, d.weight()), once))
+        u = add(None if held is None else run.hold(held), added)
+        u = bias.expand(run.x.shape[0], run.x.shape[1] * run.ticks, -1) if u is None else u
+        return u.unflatten(-1, (2, -1))
+
+    def gate(self, c: Constants, gain: Tensor | None, dt: Tensor | float) -> Tensor:
+        """What the update rate is made of [..., N]: ``g lambda dt / tau``, plus the bias where the rate is a sigmoid."""
+        gate = c.rate * dt
+        if gain is not None and any("time" in d.gain for d in self.dynamics):
+            at = self._at("time", gain)
+            return gate * at if c.rate_bias is None else torch.addcmul(c.rate_bias, gate, at)
+        return gate if c.rate_bias is None else gate + c.rate_bias
 
     def update_rate(self, c: Constants, gain: Tensor | None, dt: Tensor | float) -> Tensor:
         """t [..., N] from the gain [..., N], or from dt alone."""
-        gate = c.rate * dt
-        if gain is not None and any("time" in d.gain for d in self.dynamics):
-            gate = gate * self._at("time", gain)
+        gate = self.gate(c, gain, dt)
         if c.exact is None:
-            return cell.update_rate(gate, "sigmoid", c.rate_bias)
+            return cell.update_rate(gate, "sigmoid")
         if c.rate_bias is None:
-            return cell.update_rate(gate, "exact", None)
-        return torch.where(
-            c.exact, cell.update_rate(gate, "exact", None), cell.update_rate(gate, "sigmoid", c.rate_bias)
-        )
+            return cell.update_rate(gate, "exact")
+        return torch.where(c.exact, cell.update_rate(gate, "exact"), cell.update_rate(gate, "sigmoid"))
 
     def _at(self, place: str, gain: Tensor) -> Tensor:
         """The gain where it acts at `place`, 1 elsewhere."""
@@ -187,22 +210,35 @@ class Stage:
 
     def scan(self, run: Run) -> None:
         """Run the whole sequence at once: neither steady state nor rate depends on the state."""
-        (path,) = self.paths
-        (dynamics,) = self.dynamics
-        c, u = self.constants(), self.outer_drive(run)
-        F_u = self.couple(self.on_drive, [k.matrix() for k in self.on_drive], run.u | {path: u})
-        gain = None
+        (path,), (dynamics,) = self.paths, self.dynamics
+        c, gain = self.constants(), None
         if self.router:
-            w = self.router.assemble()
             states = {p: run.previous(p) for p in self.router.listens}
+            w = self.router.assemble()
             gain = self.router.gain(w, run.hold(self.router.relay(w, run.x)), states, None)
-        v = add(self.scaled("drive", u, gain), self.scaled("coupling", F_u, gain))
-        assert v is not None
-        t = self.update_rate(c, gain, run.dt).expand(*v.shape[:2], -1)
-        turn = cell.rotation(c.omega, run.dt).flatten(-2) if c.omega.requires_grad or c.omega.any() else None
-        amplitude = dynamics.amplitude if dynamics.limiter == "amplitude" else None
-        z = cfc_scan(v.flatten(-2), t, turn, run.start[path].flatten(-2), amplitude)
-        run.u[path], run.v[path], run.z[path] = u, v, z.unflatten(-1, (2, -1))
+        if self.folds:
+            v = self.outer_drive(run, smoothing(self.on_drive))
+            if self.drive_is_heard or run.keeps_drive:
+                run.u[path] = self.outer_drive(run)
+        else:
+            run.u[path] = u = self.outer_drive(run)
+            pull = self.couple(self.on_drive, [k.matrix() for k in self.on_drive], run.u)
+            v = add(self.scaled("drive", u, gain), self.scaled("coupling", pull, gain))
+            assert v is not None
+        turn = cell.rotation(c.omega, run.dt).flatten(-2) if self.turns else None
+        last_only = not (self.state_is_heard or run.keeps_states)
+        z = cfc_scan(
+            v.flatten(-2),
+            self.gate(c, gain, run.dt),
+            turn,
+            run.start[path].flatten(-2),
+            dynamics.amplitude if dynamics.limiter == "amplitude" else None,
+            gate=dynamics.rate,
+            final=last_only,
+        ).unflatten(-1, (2, -1))
+        run.v[path], run.last[path] = v, z if last_only else z[:, -1]
+        if not last_only:
+            run.z[path] = z
 
     def loop(self, run: Run) -> None:
         """Step through time; everything that does not depend on the state is computed for all ticks before."""
@@ -216,8 +252,12 @@ class Stage:
             states.append(z)
             drives.append(u)
             sums.append(v)
-        for store, sequence in ((run.z, states), (run.u, drives), (run.v, sums)):
-            store.update(self.split(torch.stack(sequence, dim=1)))
+        run.last |= self.split(z)
+        run.z |= self.split(torch.stack(states, dim=1))
+        if self.drive_is_heard or run.keeps_drive:
+            run.u |= self.split(torch.stack(drives, dim=1))
+        if run.keeps_drive:
+            run.v |= self.split(torch.stack(sums, dim=1))
 
 
 class _Loop:
@@ -279,6 +319,33 @@ class _Loop:
         return cat(list(parts.values()))
 
 
-def stages(program: Program, values: Values) -> Iterator[Stage]:
-    """The stages of a program in the order they run."""
-    return (Stage(program, i, values) for i in range(len(program.stages)))
+def fold(smooth: Tensor | None, rows: Tensor) -> Tensor:
+    """Rows (2N, ...) of a weight or a bias, with `smooth` (N, N) acting on the nodes of both parts."""
+    return rows if smooth is None else (smooth @ rows.view(2, smooth.shape[0], -1)).view(rows.shape)
+
+
+def smoothing(couplings: list[Coupling]) -> Tensor | None:
+    """``I + K - D`` (N, N) of the couplings of a population on its own drive."""
+    if not couplings:
+        return None
+    K = sum_of([k.matrix() for k in couplings])
+    return K + torch.diag(1 - K.sum(-1))
+
+
+def sum_of(terms: list[Tensor]) -> Tensor:
+    """Sum of one term or more."""
+    out = terms[0]
+    for term in terms[1:]:
+        out = out + term
+    return out
+
+
+def stages(program: Program, values: Values) -> list[Stage]:
+    """The stages of a program in the order they run, each knowing whether a later one hears its states or its drive."""
+    made = [Stage(program, i, values) for i in range(len(program.stages))]
+    for i, stage in enumerate(made):
+        later = made[i + 1 :]
+        states = {p for s in later for p in s.hears()}
+        drives = {p for s in later for k in s.on_drive for p in k.source}
+        stage.state_is_heard, stage.drive_is_heard = bool(states & set(stage.paths)), bool(drives & set(stage.paths))
+    return made

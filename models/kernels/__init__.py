@@ -1,5 +1,6 @@
 """Kernels that run a whole sequence at once, and which of them can run here."""
 
+from nfsim.models.kernels.gain import node_gain
 from nfsim.models.kernels.scan import available, cfc_scan, gated_scan
 
-__all__ = ["available", "cfc_scan", "gated_scan"]
+__all__ = ["available", "cfc_scan", "gated_scan", "node_gain"]
