@@ -5,6 +5,7 @@ import importlib.util
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from nfsim.settings import FactorySettings, FileSettings, MLPSettings, Settings
 
 FRAME_TICKS = 4
 """Ticks for which a single frame is held, where none are given."""
+FRAME_BIAS, SLOW_BIAS = 0.0, -5.0
+"""Bias of the update rate of `thalamocortical`, for a frame and for a sequence, where none is given."""
 
 
 def make_data(settings: Settings) -> AbstractData:
@@ -30,8 +33,11 @@ def make_data(settings: Settings) -> AbstractData:
 
 def resolve(settings: Settings, data: AbstractData) -> None:
     """Put numbers where the settings leave the choice to the dataset, so that a run's record says all."""
-    if getattr(settings.network, "ticks", 1) is None:
-        settings.network.ticks = 1 if data.steps > 1 else FRAME_TICKS
+    network, frame = settings.network, data.steps == 1
+    if getattr(network, "ticks", 1) is None:
+        network.ticks = FRAME_TICKS if frame else 1
+    if getattr(network, "bias", 0.0) is None:
+        network.bias = FRAME_BIAS if frame else SLOW_BIAS
 
 
 def make_network(settings: Settings, data: AbstractData) -> Network:
@@ -50,7 +56,8 @@ def _preset(name: str) -> Callable[[Settings, AbstractData, dict[str, Any]], Net
     def build(settings: Settings, data: AbstractData, options: dict[str, Any]) -> Network:
         from nfsim.regions import presets
 
-        return getattr(presets, name)(data.features, data.labels, seed=settings.seed, dt=data.dt, **options)
+        plain = {key: value.name if isinstance(value, Enum) else value for key, value in options.items()}
+        return getattr(presets, name)(data.features, data.labels, seed=settings.seed, dt=data.dt, **plain)
 
     return build
 

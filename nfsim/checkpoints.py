@@ -57,8 +57,10 @@ def read(path: str | Path) -> dict[str, Any]:
     except OSError:
         raise
     except Exception as error:  # torch raises many types for files that are cut short, foreign or unsafe
-        line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{path}: not a readable checkpoint ({line}); use another, or train again") from error
+        raise ValueError(
+            f"{path}: not a readable checkpoint ({type(error).__name__}): damaged, or not of tensors and plain values; "
+            "use another, or train again"
+        ) from error
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(KEY), dict) or "state_dict" not in checkpoint:
         raise ValueError(f"{path}: a checkpoint, but not of nfsim; use one that nfsim train wrote")
     return checkpoint

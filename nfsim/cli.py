@@ -101,6 +101,9 @@ def main(words: Sequence[str] | None = None) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         sys.stdout.write(usage() + "\n")
         return 0
+    # torch and numba bring an OpenMP pool each. Idle threads of one that spin keep the other from the cores: with two
+    # cores and another process at work a step of 20 ms then takes 700 ms.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     name, *rest = words
     try:
         if name == "--version":

@@ -61,10 +61,15 @@ def sweep(words: Sequence[str]) -> None:
     from nfsim.configuration import compose, expand, settle
 
     lines, jobs = expand(words)
-    first = settle(compose(jobs[0] if jobs else ()))
-    for job in jobs[1:]:
-        settle(compose(job))  # what is wrong with any is said before the first starts
-    folder = Path(first.runs).expanduser() / f"{datetime.now():%Y-%m-%d_%H-%M-%S}-sweep"
+    settings, found = None, {}
+    for job in jobs or [[]]:  # what is wrong with any run is said before the first starts
+        try:
+            settings = settle(compose(job))
+        except BuildError as error:
+            found |= dict.fromkeys(error.problems)
+    if found or settings is None:
+        raise BuildError(found)
+    folder = Path(settings.runs).expanduser() / f"{datetime.now():%Y-%m-%d_%H-%M-%S}-sweep"
 
     def run(config: DictConfig) -> None:
         with open_dict(config):
@@ -83,7 +88,12 @@ def sweep(words: Sequence[str]) -> None:
         if full_error is None:
             del os.environ["HYDRA_FULL_ERROR"]
     done = [(i, folder / str(i) / "metrics.json") for i in range(len(jobs))]
-    rows = [(" ".join(jobs[i]), json.loads(path.read_text())) for i, path in done if path.is_file()]
+    same = set.intersection(*map(set, jobs)) if jobs else set()
+    rows = [
+        (" ".join(word for word in jobs[i] if word not in same), json.loads(path.read_text()))
+        for i, path in done
+        if path.is_file()
+    ]
     if rows:
         Console(highlight=False).print(_table(rows))
 
@@ -101,15 +111,16 @@ def evaluate(folder: str, words: Iterable[str], split: str, checkpoint: str) -> 
 
     run = reopen(folder, words, checkpoint)
     metrics = evaluate(run.model, run.data, split)
-    table = Table("run", "split", "samples", "accuracy", "loss")
+    console = Console(highlight=False)
+    console.print(f"{checkpoint} checkpoint of {folder}", soft_wrap=True)
+    table = Table("split", "samples", "accuracy", "loss")
     table.add_row(
-        str(folder),
         split,
         f"{len(run.data.samples(split).x):,}",
         f"{100 * metrics[f'{split}/accuracy']:.2f} %",
         f"{metrics[f'{split}/loss']:.4f}",
     )
-    Console(highlight=False).print(table)
+    console.print(table)
 
 
 def explain(words: Iterable[str]) -> None:

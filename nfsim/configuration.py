@@ -43,10 +43,11 @@ def compose(overrides: Iterable[str] = ()) -> DictConfig:
     with _hydra():
         items, found = _parsed(overrides)
         chosen, values = _split(items)
-        found += _apply(_composed(chosen), values)
-        if found:
-            raise BuildError(found)
-        return _composed(items)
+        config = _composed(chosen)
+    found += _apply(config, values)
+    if found:
+        raise BuildError(found)
+    return config
 
 
 def expand(overrides: Sequence[str]) -> tuple[list[str], list[list[str]]]:
@@ -163,12 +164,16 @@ def _override_problems(item: Override, text: str, known: dict[str, list[str]], s
     key = item.key_or_group
     if item.is_sweep_override() and not sweep:
         yield f"{text}: several values; add -m to run them all, or quote the value"
+    elif item.is_delete():
+        yield f"{text}: cannot be left out; " + (
+            f"it takes one of {', '.join(known[key])}" if key in known else "give it another value"
+        )
     elif key in known:
         values = item.sweep_string_iterator() if item.is_discrete_sweep() else [item.value()]
         for option in values:
             if known[key] and option is not None and option not in known[key]:
                 yield f"{key}={option}: {_known(str(option), known[key], f'options of {key}')}"
-    elif not key.startswith("hydra") and ("/" in key or item.is_delete()):
+    elif not key.startswith("hydra") and "/" in key:
         yield f"{text}: {_known(key, known, 'groups')}"
 
 

@@ -16,6 +16,8 @@ REQUIRED = "???"
 Schedule = Enum("Schedule", {name: name for name in ("one_cycle", "cosine", "constant")})
 Device = Enum("Device", {name: name for name in ("auto", "cpu", "cuda", "mps")})
 Select = Enum("Select", {name: name for name in ("best", "last")})
+When = Enum("When", {name: name for name in ("last", "mean", "each")})
+Gating = Enum("Gating", {name: name for name in ("state", "feedforward")})
 Activation = Enum("Activation", {name: name for name in ("relu", "gelu")})
 
 
@@ -61,10 +63,26 @@ class MNISTSettings(LoadingSettings):
 
 @dataclass
 class HierarchySettings:
-    """Sensory -> prefrontal -> motor populations with thalamic gain (`nfsim.regions.presets.hierarchy`)."""
+    """Input -> sensory -> prefrontal -> motor, gain from the input (`nfsim.regions.presets.hierarchy`)."""
 
     name: str = "hierarchy"
     """Name in `nfsim.assembly.NETWORKS`."""
+    sensory: int = 96
+    """Nodes of the sensory area."""
+    prefrontal: int = 96
+    """Nodes of the prefrontal area."""
+    motor: int = 60
+    """Nodes of the motor area."""
+    rank: int = 32
+    """Hidden units of the drives between areas."""
+    nuclei: int = 2
+    """Relay nuclei of each area, 0: no thalamus."""
+    neighbours: int = 6
+    """Nearest neighbours on the sphere that couple within each area, 0: no coupling."""
+    coupling: float = 0.5
+    """Row sum of the coupling matrix, dimensionless."""
+    when: When = When.last
+    """What the readout reads: the last step, the mean over steps, or each step."""
     ticks: int | None = None
     """Network ticks per input step; null: 1 for sequences, 4 for a single frame."""
 
@@ -75,6 +93,28 @@ class ThalamocorticalSettings:
 
     name: str = "thalamocortical"
     """Name in `nfsim.assembly.NETWORKS`."""
+    sensory: int = 49
+    """Nodes of the sensory area."""
+    prefrontal: int = 500
+    """Nodes of the prefrontal area."""
+    motor: int = 100
+    """Nodes of the motor area, a multiple of the number of labels for a sector each."""
+    nuclei: int = 8
+    """Thalamic nuclei, 0: no thalamus."""
+    neighbours: int = 12
+    """Nearest neighbours on the sphere that couple, over all areas."""
+    coupling: float = 0.5
+    """Row sum of the coupling matrix, dimensionless."""
+    bias: float | None = None
+    """Of the update rate, per step; null: -5 (slow decay) for sequences, 0 for a single frame."""
+    omega: float = 0.0
+    """Rotation of the state, rad per time unit."""
+    gating: Gating = Gating.state
+    """What the thalamus reads: the state of the areas, or the input alone."""
+    trn: bool = True
+    """Whether nuclei inhibit each other by way of the reticular nucleus."""
+    feedback: bool = True
+    """Whether the prefrontal rate feeds back to the nuclei."""
     ticks: int | None = None
     """Network ticks per input step; null: 1 for sequences, 4 for a single frame."""
 
@@ -225,6 +265,13 @@ _RANGES: dict[str, tuple[float, float, bool]] = {
     "data.limit": (0, 60_000, True),
     "data.split_seed": (0, 2**63, True),
     "network.ticks": (1, inf, True),
+    "network.sensory": (1, inf, True),
+    "network.prefrontal": (1, inf, True),
+    "network.motor": (1, inf, True),
+    "network.rank": (1, inf, True),
+    "network.nuclei": (0, inf, True),
+    "network.neighbours": (0, inf, True),
+    "network.coupling": (0, inf, True),
     "model.dropout": (0, 1, True),
     "trainer.epochs": (1, inf, True),
     "trainer.lr": (0, inf, False),
@@ -265,7 +312,7 @@ def _combinations(settings: Settings) -> Iterator[str]:
         )
     if isinstance(settings.model, MLPSettings) and any(units < 1 for units in settings.model.hidden):
         yield f"model.hidden={settings.model.hidden}: every layer needs at least one unit; remove or raise the others"
-    if trainer.patience >= trainer.epochs:
+    if 0 < trainer.epochs <= trainer.patience:
         yield (
             f"trainer.patience={trainer.patience}: never runs out in {trainer.epochs} epochs; "
             "give fewer, or 0 to train them all"

@@ -125,6 +125,8 @@ def check_fit(model: nn.Module, data: AbstractData, settings: TrainerSettings) -
         found.append(
             f"energy_weight {settings.energy_weight}: {type(model).__name__} has no free energy; set the weight to 0"
         )
+    if settings.device is not Device.auto and not _at_hand()[settings.device.name]:
+        found.append(f"device={settings.device.name}: this machine has none that torch can use; choose auto or cpu")
     if found:
         raise BuildError(found)
 
@@ -169,9 +171,10 @@ def _run(
     callbacks: Sequence[Callback],
     progress: bool,
 ) -> None:
+    device = module.settings.device
     with quiet(), interruptible() as interrupted:
         trainer = lightning.Trainer(
-            accelerator=_accelerator(module.settings.device),
+            accelerator=device.name if device is not Device.auto else next(k for k, v in _at_hand().items() if v),
             devices=1,
             max_epochs=module.settings.epochs,
             gradient_clip_val=module.settings.clip or None,
@@ -187,13 +190,9 @@ def _run(
         trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
 
 
-def _accelerator(device: Device) -> str:
-    at_hand = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if device is Device.auto:
-        return next(name for name in ("cuda", "mps", "cpu") if at_hand[name])
-    if not at_hand[device.name]:
-        raise ValueError(f"device={device.name}: this machine has none that torch can use; choose auto or cpu")
-    return device.name
+def _at_hand() -> dict[str, bool]:
+    """Which devices torch can use, the fastest first."""
+    return {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
 
 
 def _select(model: nn.Module, keeper: Keeper) -> None:
