@@ -7,9 +7,9 @@ from typing import Any
 
 from nfsim.network import Flat, Network
 from nfsim.population import Projection
-from nfsim.values import is_count, is_number
+from nfsim.values import COUNT, LARGEST_COUNT, is_count, is_number
 
-_NAME = re.compile(r"[\w+ -]+")
+_NAME = re.compile(r"[\w -]+")
 _PROJECTION_NAME = re.compile(r"[^.:]+")
 
 
@@ -27,13 +27,16 @@ def _network(network: Network) -> Iterator[str]:
     if not (is_number(network.dt) and network.dt > 0):
         yield f"{where}: dt {network.dt!r} is not a finite number above 0; give the duration of a step"
     if not is_count(network.ticks):
-        yield f"{where}: ticks {network.ticks!r} is not a whole number above 0; give the updates per step"
+        yield f"{where}: ticks {network.ticks!r} is not {COUNT}; give the updates per step"
     if not isinstance(network.seed, int) or isinstance(network.seed, bool) or network.seed < 0:
         yield f"{where}: seed {network.seed!r} is not a whole number >= 0; give a seed"
     if not isinstance(network.name, str) or not isinstance(network.time_unit, str):
         yield f"{where}: name and time_unit are not both text; give text"
     if not network.flat.populations:
         yield f"{where}: holds no population; add one, such as Population('v1', 64)"
+    sizes = [p.size for p in network.flat.populations.values() if is_count(p.size)]
+    if sum(sizes) > LARGEST_COUNT:
+        yield f"{where}: holds {sum(sizes)} nodes, and at most {LARGEST_COUNT} are placed; declare smaller populations"
     if not network.flat.inputs:
         yield f"{where}: holds no input; add one, such as Input('retina', 28)"
     if len(network.flat.readouts) != 1:
@@ -48,10 +51,10 @@ def _names(flat: Flat) -> Iterator[str]:
     for place in (flat.inputs, flat.populations, flat.regions, flat.nuclei, flat.readouts):
         for part in place.values():
             if not isinstance(part.name, str) or not _NAME.fullmatch(part.name):
-                yield f"name {part.name!r} of a {type(part).__name__} is not letters, digits, space, _, + or -; rename it"
-    for name in flat.projections:
-        if not _PROJECTION_NAME.fullmatch(name):
-            yield f"name {name!r} of a projection holds '.' or ':'; rename it"
+                yield f"name {part.name!r} of a {type(part).__name__} is not letters, digits, space, _ or -; rename it"
+    for name, part in flat.projections.items():
+        if not isinstance(part.name, str) or not _PROJECTION_NAME.fullmatch(name) or not name.isprintable():
+            yield f"name {part.name!r} of a projection is not printable text without '.' and ':'; rename it"
 
 
 def _parts(flat: Flat) -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nfsim.values import freeze, is_number, names, one_of
+from nfsim.values import flags, freeze, is_number, one_of, several
 
 GAIN_PLACES = ("time", "drive", "coupling", "readout")
 
@@ -20,8 +20,8 @@ class Uniform:
     high: float
 
     def problems(self) -> Iterator[str]:
-        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low <= self.high):
-            yield f"Uniform({self.low}, {self.high}) breaks low <= high, both finite; swap or correct the bounds"
+        if not (is_number(self.low) and is_number(self.high) and self.low <= self.high):
+            yield f"Uniform({self.low!r}, {self.high!r}) breaks low <= high, both finite; swap or correct the bounds"
 
     def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
         return rng.uniform(self.low, self.high, n)
@@ -35,8 +35,8 @@ class Normal:
     sd: float
 
     def problems(self) -> Iterator[str]:
-        if not (math.isfinite(self.mean) and math.isfinite(self.sd) and self.sd >= 0):
-            yield f"Normal({self.mean}, {self.sd}) breaks sd >= 0, both finite; correct the parameters"
+        if not (is_number(self.mean) and is_number(self.sd) and self.sd >= 0):
+            yield f"Normal({self.mean!r}, {self.sd!r}) breaks sd >= 0, both finite; correct the parameters"
 
     def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
         return rng.normal(self.mean, self.sd, n)
@@ -107,7 +107,7 @@ class CfC:
     prior_variance: float = 1.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "gain", names(self.gain))
+        object.__setattr__(self, "gain", several(self.gain))
         freeze(self)
 
     def problems(self, size: Any) -> Iterator[str]:
@@ -115,6 +115,7 @@ class CfC:
         yield from one_of("drive", self.drive, ("phase", "complex"))
         yield from one_of("limiter", self.limiter, ("amplitude", "clamp", "none"))
         yield from one_of("initial", self.initial, ("zero", "learned"))
+        yield from flags(self, "learn_bias", "learn_omega")
         for place in self.gain:
             yield from one_of("gain place", place, GAIN_PLACES)
         if isinstance(self.phase, str):

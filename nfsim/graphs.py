@@ -16,7 +16,8 @@ def to_networkx(network: Network) -> "networkx.MultiDiGraph":
     """Populations and inputs as nodes, projections as edges keyed by name.
 
     Node attribute `declaration`; edge attributes `declaration`, `scope` (the region that declares it) and `order`; graph
-    attributes name, seed, dt, ticks, time_unit, regions {path: patch}, nuclei and readouts {path: declaration}.
+    attributes name, seed, dt, ticks, time_unit, regions {path: patch}, nuclei and readouts {path: declaration}, and places
+    (the paths of regions and populations in the order declared).
     A projection between sets of populations has one edge per pair.
     """
     import networkx
@@ -27,6 +28,7 @@ def to_networkx(network: Network) -> "networkx.MultiDiGraph":
         "regions": {path: region.patch for path, region in flat.regions.items()},
         "nuclei": dict(flat.nuclei),
         "readouts": dict(flat.readouts),
+        "places": _places(network.parts),
     }
     for path, part in [*flat.inputs.items(), *flat.populations.items()]:
         graph.add_node(path, declaration=part)
@@ -73,12 +75,26 @@ def from_networkx(graph: "networkx.MultiDiGraph") -> Network:
     for part in graph.graph.get("readouts", {}).values():
         put("", part)
 
-    def build(part: Any) -> Any:
-        if isinstance(part, _Placeholder):
-            return Region(part.name, tuple(map(build, inside[part.path])), patches.get(part.path))
-        return part
+    places = {path: i for i, path in enumerate(graph.graph.get("places", ()))}
 
-    return Network(**meta).add(*map(build, inside[""]))
+    def build(scope: str) -> list[Any]:
+        paths = [f"{scope}/{part.name}" if scope else part.name for part in inside[scope]]
+        order = sorted(range(len(paths)), key=lambda i: places.get(paths[i], len(places)))
+        parts = [inside[scope][i] for i in order]
+        return [Region(p.name, build(p.path), patches.get(p.path)) if isinstance(p, _Placeholder) else p for p in parts]
+
+    return Network(**meta).add(*build(""))
+
+
+def _places(parts: tuple[Any, ...], scope: str = "") -> list[str]:
+    """Paths of regions and populations in the order declared."""
+    found = []
+    for part in parts:
+        if isinstance(part, Region | Population):
+            found.append(f"{scope}/{part.name}" if scope else str(part.name))
+        if isinstance(part, Region):
+            found += _places(part.parts, found[-1])
+    return found
 
 
 class _Placeholder:

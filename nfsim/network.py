@@ -35,6 +35,11 @@ class Flat:
     """Parts whose path was taken, with that path."""
     strangers: list[Any] = field(default_factory=list)
 
+    def declared(self, path: str) -> bool:
+        """Whether a part has this path; parameters are named after their part, so no two parts share one."""
+        places = (self.inputs, self.populations, self.nuclei, self.projections, self.readouts, self.regions)
+        return any(path in place for place in places)
+
     def patch(self, path: str) -> tuple[str, Patch] | None:
         """Who declares the patch that the population at `path` stands in, and the patch."""
         own = self.populations[path].patch
@@ -52,6 +57,8 @@ class Flat:
 
     def resolve(self, name: str, scope: str = "") -> tuple[str, ...]:
         """Full paths of the populations, or of the one input, that `name` means inside region `scope`; () if none."""
+        if not isinstance(name, str):
+            return ()
         if name == "*":
             return tuple(self.populations)
         for region in _outwards(scope):
@@ -100,12 +107,12 @@ def _flatten(parts: tuple[Part, ...], scope: str, flat: Flat) -> Flat:
             flat.strangers.append(part)
             continue
         if isinstance(part, Projection):
-            name = part.name if not scope else f"{scope}/{part.name}"
+            name = f"{scope}/{part.name}" if scope else str(part.name)
             auto = part.name == f"{part.source}->{part.target}"
             k = 2
             while auto and name in flat.projections:
                 name, k = f"{name.split('#')[0]}#{k}", k + 1
-            if name in flat.projections:
+            if flat.declared(name):
                 flat.duplicates.append((name, part))
             flat.projections.setdefault(name, part)
             flat.scopes.setdefault(name, scope)
@@ -119,7 +126,7 @@ def _flatten(parts: tuple[Part, ...], scope: str, flat: Flat) -> Flat:
             Readout: flat.readouts,
         }
         kind = next(k for k in places if isinstance(part, k))
-        if any(path in place for place in places.values()):
+        if flat.declared(path):
             flat.duplicates.append((path, part))
         places[kind].setdefault(path, part)
         if isinstance(part, Region):

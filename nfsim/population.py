@@ -4,7 +4,7 @@ A declaration never raises on a bad value; `problems()` yields what is wrong wit
 problems at once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -12,10 +12,12 @@ import numpy as np
 
 from nfsim.dynamics import CfC
 from nfsim.rules import AbstractRule, AllToAll, as_rule
-from nfsim.sphere import Patch
-from nfsim.values import freeze, is_count, is_number, names, one_of
+from nfsim.sphere import Band, Cap, Patch
+from nfsim.values import COUNT, flags, freeze, is_count, is_number, one_of, several
 
 ACTIVATIONS = ("gelu", "relu", "tanh")
+MOST_LABELS = 100_000
+"""A number of labels above this is a slip; ImageNet-21k has 21,841 classes."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Input:
 
     def problems(self) -> Iterator[str]:
         if not is_count(self.features):
-            yield f"features {self.features!r} is not a whole number above 0; give the features per time step"
+            yield f"features {self.features!r} is not {COUNT}; give the features per time step"
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,9 +76,9 @@ class Population:
 
     def problems(self) -> Iterator[str]:
         if not is_count(self.size):
-            yield f"size {self.size!r} is not a whole number above 0; give the number of nodes"
+            yield f"size {self.size!r} is not {COUNT}; give the number of nodes"
         if not is_count(self.sectors):
-            yield f"sectors {self.sectors!r} is not a whole number above 0; give the number of equal parts"
+            yield f"sectors {self.sectors!r} is not {COUNT}; give the number of equal parts"
         elif is_count(self.size) and self.size % self.sectors:
             yield f"{self.sectors} sectors do not divide {self.size} nodes; make size a multiple of sectors"
         if isinstance(self.dynamics, CfC):
@@ -87,24 +89,44 @@ class Population:
             value = getattr(self, name)
             if isinstance(value, tuple) and is_count(self.size) and len(value) != self.size:
                 yield f"{name} has {len(value)} entries for {self.size} nodes; give one per node"
-        if isinstance(self.labels, tuple) and len(set(self.labels)) != len(self.labels):
+        if self.labels is not None and not _texts(self.labels):
+            yield f"labels {_short(self.labels)} are not one text per node; give names, or leave them out"
+        elif self.labels is not None and len(set(self.labels)) != len(self.labels):
             yield "labels hold the same name twice; name every node differently"
+        if not (self.region is None or isinstance(self.region, str) or _texts(self.region)):
+            yield f"region {_short(self.region)} is not a text, or one per node; give names, or leave it out"
         if self.positions is not None:
             yield from _position_problems(self.positions)
             if self.patch is not None:
                 yield "positions and patch are both given; keep the one that says where the nodes stand"
-        if self.patch is not None:
-            yield from self.patch.problems()
+        yield from _patch_problems(self.patch)
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, tuple) and all(isinstance(v, str) for v in value)
+
+
+def _short(value: Any) -> str:
+    """The repr of a value, as far as a message should quote it."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _patch_problems(patch: Any) -> Iterator[str]:
+    if isinstance(patch, Cap | Band):
+        yield from patch.problems()
+    elif patch is not None:
+        yield f"patch {_short(patch)} is no patch of the sphere; give Cap(lat, lon, radius) or Band(south, north)"
 
 
 def _position_problems(positions: Any) -> Iterator[str]:
     try:
         xyz = np.asarray(positions, float)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         xyz = np.empty(0)
     if xyz.ndim != 2 or xyz.shape[-1] != 3:
         yield "positions are not one (x, y, z) per node; give three numbers per node"
-    elif not np.isfinite(xyz).all() or not (np.linalg.norm(xyz, axis=-1) > 0).all():
+    elif not np.isfinite(xyz).all() or not xyz.any(axis=-1).all():
         yield "positions hold a value that is not finite or a node at the origin; give directions from the centre"
 
 
@@ -142,12 +164,14 @@ class Nucleus:
 
     def __post_init__(self) -> None:
         for name in ("reads", "targets", "feedback"):
-            object.__setattr__(self, name, names(getattr(self, name)))
+            object.__setattr__(self, name, several(getattr(self, name)))
+        freeze(self)
 
     def problems(self) -> Iterator[str]:
         yield from one_of("gating", self.gating, ("state", "feedforward"))
+        yield from flags(self, "trn")
         if not is_count(self.key):
-            yield f"key {self.key!r} is not a whole number above 0; give the dimension of query and key"
+            yield f"key {self.key!r} is not {COUNT}; give the dimension of query and key"
         for name in ("reads", "targets"):
             if not getattr(self, name):
                 yield f"{name} is empty; name populations or regions, or '*' for all"
@@ -203,6 +227,7 @@ class Projection:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rule", as_rule(self.rule))
+        freeze(self)
         defaults = {
             "kind": "coupling" if self.source == self.target else "drive",
             "name": f"{self.source}->{self.target}",
@@ -221,6 +246,7 @@ class Projection:
         yield from one_of("learnable", self.learnable, ("scale", "edges", "none"))
         yield from one_of("sign", self.sign, (None, 1, -1))
         yield from one_of("activation", self.activation, (None, *ACTIVATIONS))
+        yield from flags(self, "normalise")
         if not is_number(self.weight):
             yield f"weight {self.weight!r} is not a finite number; give a number"
         for name in ("length", "speed", "delay"):
@@ -228,7 +254,7 @@ class Projection:
             if value is not None and not (is_number(value) and value >= 0):
                 yield f"{name} {value!r} is not a finite number >= 0; give a number or leave it out"
         if self.rank is not None and not is_count(self.rank):
-            yield f"rank {self.rank!r} is not a whole number above 0; give the number of hidden units or leave it out"
+            yield f"rank {self.rank!r} is not {COUNT}; give the number of hidden units or leave it out"
         yield from self._combination_problems()
         if isinstance(self.rule, AbstractRule):
             yield from self.rule.problems()
@@ -275,17 +301,20 @@ class Readout:
     normalise: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "reads", names(self.reads))
-        if is_count(self.labels):
-            object.__setattr__(self, "labels", tuple(str(i) for i in range(int(self.labels))))  # type: ignore[call-overload]
-        elif not isinstance(self.labels, int | float | str | None):
-            object.__setattr__(self, "labels", tuple(str(v) for v in self.labels))
+        object.__setattr__(self, "reads", several(self.reads))
+        labels: Any = self.labels
+        if is_count(labels) and labels <= MOST_LABELS:
+            labels = range(int(labels))
+        if isinstance(labels, Iterable) and not isinstance(labels, str | bytes | dict):
+            object.__setattr__(self, "labels", tuple(str(v) for v in labels))
+        freeze(self)
 
     def problems(self) -> Iterator[str]:
         yield from one_of("kind", self.kind, ("rate", "state", "sector"))
         yield from one_of("when", self.when, ("last", "mean", "each"))
+        yield from flags(self, "normalise")
         if not isinstance(self.labels, tuple) or not self.labels:
-            yield f"labels {self.labels!r} are not names or a number above 0; give the classes to tell apart"
+            yield f"labels {_short(self.labels)} are not names or a number in [1, {MOST_LABELS}]; give the classes to tell apart"
         elif len(set(self.labels)) != len(self.labels):
             yield "labels hold the same name twice; name every class differently"
         if not self.reads:
@@ -310,7 +339,7 @@ class Region:
     patch: Patch | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "parts", tuple(self.parts))
+        object.__setattr__(self, "parts", several(self.parts))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Region) and _values(self, Region) == _values(other, Region)
@@ -321,8 +350,7 @@ class Region:
     def problems(self) -> Iterator[str]:
         if not self.parts:
             yield "holds no parts; add a population or leave the region out"
-        if self.patch is not None:
-            yield from self.patch.problems()
+        yield from _patch_problems(self.patch)
 
 
 Part = Input | Population | Region | Nucleus | Projection | Readout

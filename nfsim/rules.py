@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nfsim.values import freeze, is_count, is_number, one_of, tuples
+from nfsim.values import COUNT, LARGEST_NUMBER, flags, freeze, is_count, is_number, one_of, several, tuples
 
 if TYPE_CHECKING:
     from scipy.sparse import coo_array
@@ -118,7 +118,8 @@ class Nearest(AbstractRule):
 
     def problems(self) -> Iterator[str]:
         if not is_count(self.k):
-            yield f"Nearest({self.k!r}): k is not a whole number above 0; give the number of neighbours"
+            yield f"Nearest: k {self.k!r} is not {COUNT}; give the number of neighbours"
+        yield from (f"Nearest: {p}" for p in flags(self, "symmetric"))
 
     def fits(self, source: Nodes, target: Nodes) -> Iterator[str]:
         if is_count(self.k) and self.k > len(source.positions):
@@ -196,6 +197,7 @@ class Random(AbstractRule):
     def problems(self) -> Iterator[str]:
         if not (is_number(self.density) and 0 <= self.density <= 1):
             yield f"density {self.density!r} is not in [0, 1]; give a fraction of possible edges"
+        yield from (f"Random: {p}" for p in flags(self, "symmetric"))
 
     def pattern(self, source: Nodes, target: Nodes, same: bool, rng: np.random.Generator) -> "coo_array":
         shape = rows_n, cols_n = len(target.positions), len(source.positions)
@@ -229,12 +231,38 @@ class Entries:
     @classmethod
     def of(cls, matrix: Any) -> "Entries":
         """The entries of an array, a scipy.sparse array or a nested sequence; zeros are no entries."""
+        if np.iscomplexobj(matrix):
+            raise TypeError("weights are real")
         if hasattr(matrix, "tocoo"):
             coo = matrix.tocoo()
-            return cls(*map(tuples, (np.asarray(coo.shape), coo.row, coo.col, coo.data)))
-        dense = np.asarray(matrix, float)
-        rows, cols = np.nonzero(dense) if dense.ndim == 2 else (np.empty(0, int), np.empty(0, int))
-        return cls(dense.shape, *map(tuples, (rows, cols, dense[rows, cols] if dense.ndim == 2 else rows)))
+            keep = coo.data != 0
+            rows, cols, values, shape = coo.row[keep], coo.col[keep], coo.data[keep], coo.shape
+        else:
+            dense = np.asarray(matrix, float)
+            rows, cols = np.nonzero(dense) if dense.ndim == 2 else (np.empty(0, int), np.empty(0, int))
+            values, shape = dense[rows, cols] if dense.ndim == 2 else rows, dense.shape
+        return cls(*map(tuples, (np.asarray(shape, int), rows, cols, values)))
+
+    def problems(self) -> Iterator[str]:
+        shape, rows, cols = (_vector(x, "iu") for x in (self.shape, self.rows, self.cols))
+        values = _vector(self.values, "iuf")
+        if shape is None or rows is None or cols is None or values is None or len(shape) != 2:
+            yield "the matrix is not an array of numbers [target, source]; give two dimensions"
+        elif not len(rows) == len(cols) == len(values):
+            yield f"{len(rows)} rows, {len(cols)} columns and {len(values)} values are not one each; correct the entries"
+        elif not (abs(values) <= LARGEST_NUMBER).all():
+            yield "the matrix holds a value that is not finite; give finite weights"
+        elif not (((rows >= 0) & (rows < shape[0])).all() and ((cols >= 0) & (cols < shape[1])).all()):
+            yield f"an entry lies outside of the shape {self.shape}; correct rows and columns"
+
+
+def _vector(values: Any, kinds: str) -> NDArray[Any] | None:
+    """Values as a one-dimensional array of one of these kinds of number, if that is what they are."""
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        return None
+    return array if array.ndim == 1 and (not array.size or array.dtype.kind in kinds) else None
 
 
 @dataclass(frozen=True)
@@ -254,29 +282,24 @@ class Explicit(AbstractRule):
     def __post_init__(self) -> None:
         matrix = self.matrix
         if hasattr(matrix, "adjacency") and hasattr(matrix, "is_directed"):
-            import networkx
-
-            object.__setattr__(self, "names", tuple(str(v) for v in matrix))
-            matrix = networkx.to_scipy_sparse_array(matrix, dtype=float).T
+            matrix, names = _of_graph(matrix)
+            object.__setattr__(self, "names", names)
         if not isinstance(matrix, Entries):
             try:
                 matrix = Entries.of(matrix)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, AttributeError, OverflowError):
                 matrix = None
             object.__setattr__(self, "matrix", matrix)
+        object.__setattr__(self, "names", several(self.names))
         freeze(self)
 
     def problems(self) -> Iterator[str]:
-        if self.matrix is None or len(self.matrix.shape) != 2:
+        if isinstance(self.matrix, Entries):
+            yield from (f"Explicit: {p}" for p in self.matrix.problems())
+        else:
             yield "Explicit: the matrix is not an array of numbers [target, source]; give two dimensions"
-        elif not np.isfinite(self.matrix.values).all():
-            yield "Explicit: the matrix holds a value that is not finite; give finite weights"
-        elif self.matrix.rows and not (
-            len(self.matrix.rows) == len(self.matrix.cols) == len(self.matrix.values)
-            and 0 <= min(self.matrix.rows) <= max(self.matrix.rows) < self.matrix.shape[0]
-            and 0 <= min(self.matrix.cols) <= max(self.matrix.cols) < self.matrix.shape[1]
-        ):
-            yield f"Explicit: an entry lies outside of the shape {self.matrix.shape}; correct rows and columns"
+        if not all(isinstance(name, str) for name in self.names) or len(set(self.names)) != len(self.names):
+            yield "Explicit: names are not text, or the same twice; name every node differently"
 
     def fits(self, source: Nodes, target: Nodes) -> Iterator[str]:
         shape = len(target.positions), len(source.positions)
@@ -292,7 +315,7 @@ class Explicit(AbstractRule):
 
     def _order(self, labels: tuple[str, ...]) -> NDArray[np.int64]:
         """Node of each row of the matrix."""
-        if not self.names or not any(labels) or self._by_order():
+        if not self.names or set(self.names) != set(labels):
             return np.arange(len(labels))
         node = {name: i for i, name in enumerate(labels)}
         return np.array([node[name] for name in self.names])
@@ -302,6 +325,18 @@ class Explicit(AbstractRule):
         rows = self._order(target.labels)[np.asarray(self.matrix.rows, int)]
         cols = self._order(source.labels)[np.asarray(self.matrix.cols, int)]
         return _coo(self.matrix.values, rows, cols, tuple(self.matrix.shape), same)
+
+
+def _of_graph(graph: Any) -> tuple[Any, tuple[str, ...]]:
+    """The matrix [target, source] of a networkx graph, None if it has none, and its node names; nodes 0 to n-1 in order."""
+    import networkx
+
+    order = sorted(graph) if set(graph) == set(range(len(graph))) else list(graph)
+    try:
+        matrix = networkx.to_scipy_sparse_array(graph, order, dtype=float).T
+    except (networkx.NetworkXException, TypeError, ValueError):
+        matrix = None
+    return matrix, tuple(str(v) for v in order)
 
 
 def as_rule(rule: Any) -> Any:

@@ -79,7 +79,7 @@ def decode(value: Any, where: str = "network") -> Any:
     where = f"{where}/{value.get('name', name)}"
     try:
         return cls(**{k: decode(v, where) for k, v in value.items() if k != "type"})
-    except (TypeError, AttributeError) as error:
+    except (TypeError, AttributeError, ValueError, OverflowError) as error:
         raise BuildError(f"{where}: {name} cannot hold these values ({error}); correct the file") from None
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nfsim.values import is_number
+
 GOLDEN = (1 + 5**0.5) / 2
 
 
@@ -86,12 +88,12 @@ class Cap:
     radius: float
 
     def problems(self) -> Iterator[str]:
-        if not -90 <= self.lat <= 90:
-            yield f"lat {self.lat} is not in [-90, 90]; give degrees of latitude"
-        if not np.isfinite(self.lon):
-            yield f"lon {self.lon} is not finite; give degrees of longitude"
-        if not 0 < self.radius <= 180:
-            yield f"radius {self.radius} is not in (0, 180]; give degrees along the sphere"
+        if not (is_number(self.lat) and -90 <= self.lat <= 90):
+            yield f"lat {self.lat!r} is not in [-90, 90]; give degrees of latitude"
+        if not is_number(self.lon):
+            yield f"lon {self.lon!r} is not finite; give degrees of longitude"
+        if not (is_number(self.radius) and 0 < self.radius <= 180):
+            yield f"radius {self.radius!r} is not in (0, 180]; give degrees along the sphere"
 
     @property
     def axis(self) -> NDArray[np.float64]:
@@ -116,8 +118,8 @@ class Band:
     north: float
 
     def problems(self) -> Iterator[str]:
-        if not -90 <= self.south < self.north <= 90:
-            yield f"latitudes ({self.south}, {self.north}) break -90 <= south < north <= 90; give degrees from south to north"
+        if not (is_number(self.south) and is_number(self.north) and -90 <= self.south < self.north <= 90):
+            yield f"latitudes ({self.south!r}, {self.north!r}) break -90 <= south < north <= 90; give degrees from south to north"
 
     @property
     def axis(self) -> NDArray[np.float64]:

@@ -1,6 +1,5 @@
 """What every declaration is checked and frozen with."""
 
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from typing import Any
@@ -8,15 +7,29 @@ from typing import Any
 import numpy as np
 
 
+LARGEST_NUMBER = float(np.finfo(np.float32).max)
+"""Models compute in float32, where anything larger is infinite."""
+LARGEST_COUNT = 2**24
+"""So many nodes are 400 MB of positions; anything larger is a slip, or a file that was tampered with."""
+COUNT = f"a whole number in [1, {LARGEST_COUNT}]"
+
+
 def is_number(value: Any) -> bool:
-    """Whether `value` is a finite real number (bool is not)."""
+    """Whether `value` is a real number that is finite in float32 (bool is not)."""
     real = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    return real and math.isfinite(value)
+    return real and -LARGEST_NUMBER <= value <= LARGEST_NUMBER
 
 
 def is_count(value: Any) -> bool:
-    """Whether `value` is a whole number above zero (bool is not)."""
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value > 0
+    """Whether `value` is a `COUNT` (bool is not)."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and 1 <= value <= LARGEST_COUNT
+
+
+def flags(part: Any, *names: str) -> Iterator[str]:
+    """The problems of fields that are neither True nor False: a text "no" would count as yes."""
+    for name in names:
+        if not isinstance(value := getattr(part, name), bool):
+            yield f"{name} {value!r} is not True or False; give one of them"
 
 
 def one_of(name: str, value: Any, choices: Iterable[Any]) -> Iterator[str]:
@@ -41,6 +54,6 @@ def freeze(part: Any) -> None:
         object.__setattr__(part, f.name, tuples(getattr(part, f.name)))
 
 
-def names(value: str | Iterable[str]) -> tuple[str, ...]:
-    """One name or several, as a tuple."""
-    return (value,) if isinstance(value, str) else tuple(value)
+def several(value: Any) -> tuple[Any, ...]:
+    """One thing, such as a name, or an iterable of them, as a tuple."""
+    return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str | bytes | dict) else (value,)

@@ -73,6 +73,7 @@ def place(network: Network) -> Placement:
     for path, p in flat.populations.items():
         if p.positions is not None:
             given = np.asarray(p.positions, float)
+            given /= abs(given).max(axis=-1, keepdims=True)  # squares of very large or small numbers leave the range
             xyz[slices[path]] = given / np.linalg.norm(given, axis=-1, keepdims=True)
             centre = xyz[slices[path]].mean(0)
             axes[path] = centre / np.linalg.norm(centre) if np.linalg.norm(centre) > 1e-6 else np.array([0.0, 0, 1])

@@ -11,6 +11,7 @@ from nfsim.regions.prefrontal import PFC
 from nfsim.regions.sensory import Sensory
 from nfsim.regions.thalamus import Thalamus
 from nfsim.rules import Nearest
+from nfsim.values import is_count
 
 Labels = int | Iterable[str]
 
@@ -48,15 +49,16 @@ def thalamocortical(
     dt, ticks, seed : of the network.
     """
     dynamics = CfC(bias=bias, omega=omega)
-    labels = tuple(labels) if not isinstance(labels, int) else labels
-    sectors = labels if isinstance(labels, int) else len(labels)
+    readout = Readout("readout", labels)
+    sectors = len(readout.labels) if isinstance(readout.labels, tuple) else 1
+    divides = sectors > 0 and is_count(motor) and motor % sectors == 0
     net = Network("thalamocortical", seed=seed, dt=dt, ticks=ticks)
     net.add(
         Input("input", features),
         Sensory(sensory, dynamics=dynamics),
         PFC(prefrontal, dynamics=dynamics),
-        Motor(motor, sectors if motor % sectors == 0 else 1, dynamics=dynamics),
-        Readout("readout", labels),
+        Motor(motor, sectors if divides else 1, dynamics=dynamics),
+        readout,
     )
     if nuclei:
         net.add(Thalamus(nuclei, trn=trn, feedback=feedback, gating=gating))
@@ -100,7 +102,6 @@ def hierarchy(
     dt, ticks, seed : of the network.
     """
     dynamics = CfC(bias=bias, omega=omega, drive="complex")
-    labels = tuple(labels) if not isinstance(labels, int) else labels
     areas = (
         Sensory(sensory, dynamics=dynamics),
         PFC(prefrontal, dynamics=dynamics),

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from nfsim.population import Nucleus, Region
+from nfsim.values import several
 
 
 class Thalamus(Region):
@@ -31,7 +32,7 @@ class Thalamus(Region):
         name: str = "thalamus",
         **options: Any,
     ):
-        names = [f"n{i}" for i in range(nuclei)] if isinstance(nuclei, int) else list(nuclei)
+        names = [f"n{i}" for i in range(nuclei)] if isinstance(nuclei, int) else several(nuclei)
         sources = ("pfc" if feedback else ()) if isinstance(feedback, bool) else feedback
         shared: dict[str, Any] = {"reads": reads, "targets": targets, "gating": gating, "trn": trn, "feedback": sources}
         super().__init__(name, tuple(Nucleus(n, **shared, **options) for n in names))
