@@ -172,7 +172,7 @@ def gated_backward(gr, gi, ar, ai, zr, zi, z0r, z0i, dar, dai, dbr, dbi, cr, ci,
 
 
 def _cfc_kernels(gate: int) -> tuple[Any, Any]:
-    """Return the forward and the backward kernel of one gate, a constant of theirs: a branch on it stops vectorising."""
+    """Return the forward and backward kernels of one gate, constant in them: a branch on it stops vectorising."""
 
     @_parallel
     def forward(vr, vi, q, rr, ri, zr, zi, cr, ci, B, T, N, width, inv_a, keep, steps_q, steps_r):

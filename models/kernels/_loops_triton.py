@@ -81,9 +81,7 @@ def gated_forward(a, b, z0, z, last, T, N, KEEP: tl.constexpr, BLOCK: tl.constex
 
 
 @triton.jit
-def gated_backward(
-    dz, dlast, a, z0, z, da, db, dz0, T, N, BLOCK: tl.constexpr, STAGES: tl.constexpr
-):
+def gated_backward(dz, dlast, a, z0, z, da, db, dz0, T, N, BLOCK: tl.constexpr, STAGES: tl.constexpr):
     """Run lambda_t = dz_t + conj(a_{t+1}) lambda_{t+1} backward."""
     i = tl.program_id(0).to(tl.int64)
     n = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
@@ -225,6 +223,5 @@ def cfc_backward(
     _put(dz0, c, N, mask, re, im)
     if not EACH_Q:
         tl.store(dq + i * N + n, sum_q, mask=mask)
-    if dR is not None:
-        if not EACH_R:
-            _put(dR, c, N, mask, sum_cos, sum_sin)
+    if dR is not None and not EACH_R:
+        _put(dR, c, N, mask, sum_cos, sum_sin)

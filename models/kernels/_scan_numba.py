@@ -9,16 +9,15 @@ from typing import Any
 import numba
 import numpy as np
 import torch
-from torch import Tensor
-
 from nfsim.models.kernels import _loops_numba as loops
+from torch import Tensor
 
 _LINE = 16  # float32 numbers in a cache line: blocks of nodes start at multiples of it, so that tasks share none
 _SMALL = 1 << 14  # nodes times steps under which waking a second thread costs more than it saves
 
 
 def _planes(x: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Return a contiguous stacked tensor as two flat views of it: from its first real part, from its first imaginary."""
+    """Return a contiguous stacked tensor as two flat views: from its first real part, from its first imaginary."""
     flat = _flat(x)
     return flat, flat[x.shape[-1] // 2 :]
 

@@ -1,7 +1,7 @@
 """Whole-sequence scans of complex states: the gated scan and the CfC update, each by the fastest kernel of its device.
 
-Layout, everywhere: real and imaginary parts are stacked in the last axis, z[..., :N] = xr and z[..., N:] = xi, so that a
-sequence is one contiguous [batch, time, 2 node] tensor, straight out of one matrix product and into the next.
+Layout, everywhere: real and imaginary parts are stacked in the last axis, z[..., :N] = xr and z[..., N:] = xi, so that
+a sequence is one contiguous [batch, time, 2 node] tensor, straight out of one matrix product and into the next.
 
 Shapes: B batch, T time, N node.
 """
@@ -15,9 +15,8 @@ from collections.abc import Iterable
 from typing import Literal
 
 import torch
-from torch import Tensor
-
 from nfsim.models.kernels import _operators, _scan_torch
+from torch import Tensor
 
 Kernel = Literal["auto", "numba", "triton", "torch"]
 Gate = Literal["none", "sigmoid", "exact"]
@@ -33,7 +32,7 @@ def gated_scan(
     """Every state of the gated linear recurrence, a complex product per node:  z_t = a_t z_{t-1} + b_t.
 
     Its gradients are a scan backwards in time: lambda_t = dz_t + conj(a_{t+1}) lambda_{t+1}, db_t = lambda_t,
-    da_t = lambda_t conj(z_{t-1}), dz0 = conj(a_1) lambda_1. Differentiable once; any number of times with kernel="torch".
+    da_t = lambda_t conj(z_{t-1}), dz0 = conj(a_1) lambda_1. Differentiable once; with kernel="torch" at will.
 
     Parameters
     ----------
@@ -54,8 +53,8 @@ def gated_scan(
 
     Notes
     -----
-    Source: Martin & Cundy 2018, "Parallelizing linear recurrent neural nets over sequence length", eq. 1 and section 2.2
-    (the adjoint); here sequential in time and parallel over samples and nodes, which moves less memory.
+    Source: Martin & Cundy 2018, "Parallelizing linear recurrent neural nets over sequence length", who scan over time
+    in parallel; here one walk through time, parallel over samples and nodes, which moves less memory.
 
     Examples
     --------
@@ -97,7 +96,7 @@ def cfc_scan(
         z_t = (1 - t_t) R_t z_{t-1} + t_t s_t,      R_t = exp(i omega dt)
 
     The limiter, the gate and the update are one pass over memory; the backward is another, which recomputes s and t.
-    Differentiable once; any number of times with kernel="torch".
+    Differentiable once; with kernel="torch" at will.
 
     Parameters
     ----------
@@ -114,9 +113,9 @@ def cfc_scan(
     amplitude
         A, the largest modulus of s; None or infinity is no limiter.
     gate
-        "none": t is the rate. "sigmoid": the rate is sigmoid(t). "exact": the rate is 1 - exp(-t), t = g lambda dt / tau.
-        Made inside, the rate costs no memory; measured against torch.sigmoid outside, forward and backward are
-        1.2 times faster.
+        "none": t is the rate. "sigmoid": the rate is sigmoid(t). "exact": the rate is 1 - exp(-t), t >= 0.
+        Made inside, the rate costs no memory, and forward and backward take 0.8 of the time that they take with
+        torch.sigmoid outside.
     final
         Return the last state alone. Its gradient is cheaper than that of `cfc_scan(...)[:, -1]`, and without
         gradients no other state is stored.
@@ -130,7 +129,7 @@ def cfc_scan(
 
     Notes
     -----
-    Source: Hasani et al. 2022, "Closed-form continuous-time neural networks", Nat. Mach. Intell. 4:992, eq. 3, whose gate
+    Source: Hasani et al. 2022, "Closed-form continuous-time neural networks", Nat. Mach. Intell. 4:992, whose gate
     sigma(-f t) is 1 - t here; the rotation and the limiter are nfsim's.
 
     Examples
@@ -152,7 +151,7 @@ def cfc_scan(
     if gate not in _GATES:
         raise ValueError(f"{name}: gate {gate!r} is not known; choose from {', '.join(_GATES)}")
     if amplitude is not None and not amplitude > 0:
-        raise ValueError(f"{name}: amplitude {amplitude} is not above 0; give the largest modulus, or None for no limiter")
+        raise ValueError(f"{name}: amplitude {amplitude} is not above 0; give the largest modulus, or None for none")
     inv_a = 0.0 if amplitude is None or math.isinf(amplitude) else 1.0 / amplitude
     tensors = [x for x in (v, t, rotation, z0) if x is not None]
     kernel = _choose(name, kernel, tensors)
@@ -201,24 +200,28 @@ def _choose(name: str, kernel: str, tensors: list[Tensor]) -> str:
         raise ValueError(f"{name}: inputs are on {' and '.join(sorted(devices))}; move them to one device")
     for x in tensors:
         if x.dtype not in _DTYPES:
-            raise TypeError(f"{name}: dtype {x.dtype} is not a real floating type of 16, 32 or 64 bits; stack the parts of "
-                            "complex states along the last axis, convert others with .float()")  # fmt: skip
+            raise TypeError(
+                f"{name}: dtype {x.dtype} is not a real floating type of 16, 32 or 64 bits; stack the parts of complex "
+                "states along the last axis, convert others with .float()"
+            )
     device = tensors[0].device.type
     if kernel == "auto":
         return {"cuda": "triton", "cpu": "numba"}.get(device, "torch")
     if kernel == "numba" and device != "cpu":
         raise ValueError(f"{name}: kernel 'numba' runs on the CPU, and the inputs are on {device}; pass kernel='auto'")
     if kernel == "triton" and device != "cuda" and not _interpreted():
-        raise ValueError(f"{name}: kernel 'triton' runs on CUDA devices, and the inputs are on {device}; move them there, "
-                         "pass kernel='auto', or set TRITON_INTERPRET=1 to try it slowly on the CPU")  # fmt: skip
+        raise ValueError(
+            f"{name}: kernel 'triton' runs on CUDA devices, and the inputs are on {device}; move them there, pass "
+            "kernel='auto', or set TRITON_INTERPRET=1 to try it slowly on the CPU"
+        )
     return kernel
 
 
 def _check_sequence(name: str, argument: str, x: Tensor) -> None:
     if x.ndim != 3 or x.shape[-1] % 2 or 0 in x.shape:
         raise ValueError(
-            f"{name}: {argument} has shape {list(x.shape)}; it must be [batch, time, 2 node] with at least one of each, "
-            "real parts before imaginary parts in the last axis"
+            f"{name}: {argument} has shape {list(x.shape)}; it must be [batch, time, 2 node] with at least one of "
+            "each, real parts before imaginary parts in the last axis"
         )
 
 
