@@ -6,11 +6,11 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from nfsim.analysis import _kernels, order_parameter
 from oracles import order_parameter as oracle
 from oracles import states
 
 from nfsim import analysis
-from nfsim.analysis import _kernels, order_parameter
 
 
 def phases(angles, dims=("time", "node"), **coords):
@@ -48,7 +48,9 @@ def test_a_splay_state_has_r_0(n):
 def test_random_phases_have_r_around_one_over_root_n():
     angles = np.random.default_rng(0).uniform(0, 2 * np.pi, (4000, 100))
     # |mean| of n random unit vectors is Rayleigh: mean sqrt(pi/n)/2; 4000 steps pin it to 1 %
-    assert float(order_parameter(phases(angles), over="node").r.mean()) == pytest.approx(np.sqrt(np.pi / 100) / 2, rel=0.04)
+    assert float(order_parameter(phases(angles), over="node").r.mean()) == pytest.approx(
+        np.sqrt(np.pi / 100) / 2, rel=0.04
+    )
 
 
 def test_two_clusters_are_seen_by_the_second_order():
@@ -133,7 +135,9 @@ def test_local_order_averages_over_nodes_within_an_angle():
     np.testing.assert_allclose(got.r, abs(u @ near.T / near.sum(1)), atol=1e-6)
     assert (got.n_valid.values == near.sum(1)).all()
     whole = order_parameter(ds, over="node", within=np.pi).r
-    np.testing.assert_allclose(whole, order_parameter(ds, over="node").r.expand_dims(node=12).transpose(*whole.dims), atol=1e-6)
+    np.testing.assert_allclose(
+        whole, order_parameter(ds, over="node").r.expand_dims(node=12).transpose(*whole.dims), atol=1e-6
+    )
 
 
 def test_weighted_order_follows_the_connectome():
@@ -160,11 +164,18 @@ def test_chimera_index_of_half_locked_half_splay():
     z = phases(np.tile(np.concatenate([np.zeros(4), splay]), (10, 1)), region=("node", ["a"] * 4 + ["b"] * 4))
     # r is 1 and 0: the variance with M - 1 = 1 is 1/2
     assert float(analysis.chimera_index(z, over="node")) == pytest.approx(0.5)
-    assert float(analysis.chimera_index(z.isel(node=[0, 1, 2, 3]).assign_coords(region=("node", list("aabb"))), over="node")) == 0
+    assert (
+        float(
+            analysis.chimera_index(z.isel(node=[0, 1, 2, 3]).assign_coords(region=("node", list("aabb"))), over="node")
+        )
+        == 0
+    )
 
 
 def test_one_node_is_refused_since_its_order_is_always_1():
-    with pytest.raises(ValueError, match=r"over='node' has 1 sample, needs 2; the order parameter of one is 1 by definition"):
+    with pytest.raises(
+        ValueError, match=r"over='node' has 1 sample, needs 2; the order parameter of one is 1 by definition"
+    ):
         order_parameter(phases(np.zeros((3, 1))), over="node")
 
 
