@@ -110,7 +110,7 @@ def test_whatever_the_tests_import_is_a_dependency_or_in_the_test_extra():
     config = checkout.setup_cfg()
     declared = requirements(config["options"]["install_requires"]) | {"triton", "omegaconf"}
     declared |= requirements(config["options.extras_require"]["test"])
-    own = {file.stem for file in (ROOT / "tests" / "support").glob("*.py")}
+    own = {file.stem for file in (ROOT / "tests").rglob("*.py")}
     for file in (ROOT / "tests").rglob("*.py"):
         for top in third_party(file, file.stem) - own:
             assert providers(top) & declared, f"{file.relative_to(ROOT)} imports {top}: add it to the test extra"
