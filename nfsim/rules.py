@@ -300,6 +300,8 @@ class Explicit(AbstractRule):
             yield "Explicit: the matrix is not an array of numbers [target, source]; give two dimensions"
         if not all(isinstance(name, str) for name in self.names) or len(set(self.names)) != len(self.names):
             yield "Explicit: names are not text, or the same twice; name every node differently"
+        elif self.names and isinstance(self.matrix, Entries) and len(self.names) not in several(self.matrix.shape):
+            yield f"Explicit: {len(self.names)} names for a matrix of shape {self.matrix.shape}; name each row or column"
 
     def fits(self, source: Nodes, target: Nodes) -> Iterator[str]:
         shape = len(target.positions), len(source.positions)
@@ -315,7 +317,7 @@ class Explicit(AbstractRule):
 
     def _order(self, labels: tuple[str, ...]) -> NDArray[np.int64]:
         """Node of each row of the matrix."""
-        if not self.names or set(self.names) != set(labels):
+        if sorted(self.names) != sorted(labels):
             return np.arange(len(labels))
         node = {name: i for i, name in enumerate(labels)}
         return np.array([node[name] for name in self.names])

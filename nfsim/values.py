@@ -34,7 +34,7 @@ def flags(part: Any, *names: str) -> Iterator[str]:
 
 def one_of(name: str, value: Any, choices: Iterable[Any]) -> Iterator[str]:
     """The problem of a `value` that is none of the `choices`."""
-    choices = tuple(choices)
+    value, choices = tuples(value), tuple(choices)
     if value not in choices:
         yield f"{name} {value!r} is unknown; choose one of {', '.join(map(repr, choices))}"
 

@@ -1,4 +1,4 @@
-"""Random networks and calls for the tests that hold for all of them: everything that can be declared, in small sizes."""
+"""Random networks and calls for the tests that hold for all of them: everything that can be declared, in small."""
 
 from typing import Any
 
