@@ -51,13 +51,8 @@ def _default(value: ast.expr | None) -> str | None:
     if isinstance(value, ast.Attribute):
         return value.attr
     if isinstance(value, ast.Constant):
-        return (
-            str(value.value).lower()
-            if isinstance(value.value, bool)
-            else "null"
-            if value.value is None
-            else str(value.value)
-        )
+        plain = {"None": "null", "True": "true", "False": "false"}
+        return plain.get(str(value.value), str(value.value))
     if isinstance(value, ast.Call):
         factory = ast.unparse(value)
         return factory.partition("lambda: ")[2][:-1].replace(" ", "") or "{}"

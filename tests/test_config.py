@@ -164,7 +164,7 @@ def test_overrides_compose_over_a_stored_configuration(tmp_path):
     assert (amended.data.name, amended.data.batch, amended.trainer.lr) == ("mnist", 9, 0.25)
     assert amended.model.hidden == [7]
     assert amended.trainer.epochs == stored.trainer.epochs, "another dataset leaves the training as it was"
-    with pytest.raises(nfsim.BuildError, match="model.depth: unknown"):
+    with pytest.raises(nfsim.BuildError, match=r"model\.depth: unknown"):
         amend(read, ["model.depth=2"])
 
 
