@@ -23,13 +23,30 @@ class CompiledModel(AbstractModel):
         self.paths = tuple(flat.populations)
         self.stages = stages(program, self.values)
         self.readout = Readout(connectome, self.values)
+        self.relays = self._shared_relays()
         v0 = [torch.full((p.size,), p.dynamics.prior_variance, dtype=dtype) for p in flat.populations.values()]
         self.prior = self.values.keep("prior_variance", torch.cat(v0))
         self.router = Router(connectome, self.paths, tuple(flat.nuclei), self.values) if flat.nuclei else None
 
+    def _shared_relays(self) -> Router | None:
+        """One router for the nuclei of all scanned stages that listen to the input alone: one product routes them all."""
+        flat = self.network.flat
+        free = [s for s in self.stages if s.plan.schedule == "scan" and s.router and not s.router.listens]
+        nuclei = tuple(n for s in free for n in s.plan.nuclei)
+        if len(set(nuclei)) < len(nuclei) or len(free) < 2:
+            return None
+        start = 0
+        for s in free:
+            s.routed = slice(start, start := start + len(s.plan.nuclei))
+        paths = {p for s in free for p in s.paths}
+        return Router(self.program.connectome, tuple(p for p in flat.populations if p in paths), nuclei, self.values)
+
     def run(self, call: Call) -> Output:
         """Each stage over the whole sequence; then the readout, the state to continue from, and the record."""
         run = self._begin(call)
+        if self.relays:
+            w = self.relays.assemble()
+            run.routes = self.relays.route(w, run.hold(self.relays.relay(w, call.x)), {})
         for stage in self.stages:
             stage.scan(run) if stage.plan.schedule == "scan" else stage.loop(run)
         ends = None if call.lengths is None else call.lengths * run.ticks - 1

@@ -39,7 +39,7 @@ class Readout:
         if self.router:
             w = self.router.assemble()
             own = torch.cat([states[p] for p in self.gated], dim=-1)
-            g = self.router.gain(w, self.router.relay(w, x), states, own)
+            g = self.router.gain(*self.router.route(w, self.router.relay(w, x), states), own)
             gain = dict(zip(self.gated, g.split([states[p].shape[-1] for p in self.gated], dim=-1), strict=True))
         rates = [modulus(s) * gain.get(p, 1.0) for p, s in zip(self.reads, z, strict=True)]
         parts = [torch.cat(rates, dim=-1)]

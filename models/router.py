@@ -195,9 +195,8 @@ class Router:
             shift = -inhibition if shift is None else shift - inhibition
         return query, query.new_zeros(query.shape[:-1]) if shift is None else shift
 
-    def gain(self, w: Weights, relayed: Tensor, states: dict[str, Tensor], z: Tensor | None) -> Tensor:
-        """Gain g of each node [..., N]: the mean over the nuclei that target it; z [..., 2, N] is the targets' previous state."""
-        query, shift = self.route(w, relayed, states)
+    def gain(self, query: Tensor, shift: Tensor, z: Tensor | None) -> Tensor:
+        """Gain g of each node [..., N], from `route`; z [..., 2, N] is the targets' previous state."""
         rows, positions = query.shape[:-2], self.values[self.positions]
         z = z.reshape(-1, 2, positions.shape[1]) if self.by_state and z is not None else None
         g = node_gain(query.flatten(0, -3), shift.flatten(0, -2), z, positions, self.values[self.share])

@@ -43,6 +43,8 @@ class Run:
 
     last: ByPath = field(default_factory=dict)
     """path -> [B, 2, n], state after the last tick."""
+    routes: tuple[Tensor, Tensor] | None = None
+    """Query [B, T, K, 3] and shift [B, T, K] of all nuclei that listen to nothing but the input."""
     keeps_states: bool = True
     """Whether whole sequences are wanted of states that no later stage hears."""
     keeps_drive: bool = True
@@ -102,9 +104,13 @@ class Stage:
         self.on_drive = [c for c in couplings if c.projection.on == "drive"]
         self.router = Router(connectome, self.paths, self.plan.nuclei, values) if self.plan.nuclei else None
         self.state_is_heard = self.drive_is_heard = True
+        self.routed: slice | None = None
         # a coupling of the drive is linear in it, so it folds into the weights unless a gain comes between
         free = not self.router or not {"drive", "coupling"} & {place for d in self.dynamics for place in d.gain}
         self.folds = free and all(set(k.source) == set(self.paths) for k in self.on_drive)
+        if self.plan.schedule == "scan" and self.folds:
+            for k in self.on_drive:
+                k.keep_laplacian()
         self.turns = any(d.learn_omega or d.omega != 0 for d in self.dynamics)
         self.key = "+".join(self.paths)
         self.inverse_square = self._keep(
@@ -146,27 +152,32 @@ class Stage:
         """path -> part of a value [..., N] of the stage."""
         return dict(zip(self.paths, value.split(self.sizes, dim=-1), strict=True))
 
-    def outer_drive(self, run: Run, smooth: Tensor | None = None) -> Tensor:
+    def outer_drive(self, run: Run, smoothed: bool = False) -> Tensor:
         """What inputs and earlier stages drive, bias and preferred phase included [B, T, 2, N].
 
-        `smooth` (N, N) acts on the nodes of a stage of one population; it is folded into the weights, which costs no step.
+        `smoothed` adds the coupling of a single population on its own drive: it is linear, so it acts on the weights, at no
+        cost per step.
         """
-        return cat([self._driven_from_outside(path, run, smooth) for path in self.paths])
+        return cat([self._driven_from_outside(path, run, self.on_drive if smoothed else []) for path in self.paths])
 
-    def _driven_from_outside(self, path: str, run: Run, smooth: Tensor | None) -> Tensor:
+    def _driven_from_outside(self, path: str, run: Run, smooth: list[Coupling]) -> Tensor:
+        drives = [d for d in self.outer if d.target == path]
         bias, phase = self.values[f"{path}:drive_bias"], f"{path}:phase"
-        bias = fold(smooth, turn_rows(bias, self.values[phase]) if phase in self.values else bias)
+        bias = turn_rows(bias, self.values[phase]) if phase in self.values else bias
+        rows = [d.weight() for d in drives]
+        if smooth:
+            whole = cat([*rows, bias.unsqueeze(-1)])
+            whole = sum((k.pull(whole) for k in smooth), start=whole)
+            *rows, bias = whole.split([*(w.shape[-1] for w in rows), 1], dim=-1)
+            bias = bias.squeeze(-1)
         held: Tensor | None = None
         added: Tensor | None = None
-        for d in self.outer:
-            if d.target == path and d.from_input:
-                once = bias if held is None else None
-                held = add(held, F.linear(d.hidden(run.inputs[d.source[0]]), fold(smooth, d.weight()), once))
-        for d in self.outer:
-            if d.target == path and not d.from_input:
-                once = bias if held is None and added is None else None
-                y = d.hidden(d.read(cat([run.z[p] for p in d.source])))
-                added = add(added, F.linear(y, fold(smooth, d.weight()), once))
+        for d, weight in zip(drives, rows, strict=True):
+            once = bias if held is None and added is None else None
+            if d.from_input:
+                held = add(held, F.linear(d.hidden(run.inputs[d.source[0]]), weight, once))
+            else:
+                added = add(added, F.linear(d.hidden(d.read(cat([run.z[p] for p in d.source]))), weight, once))
         u = add(None if held is None else run.hold(held), added)
         u = bias.expand(run.x.shape[0], run.x.shape[1] * run.ticks, -1) if u is None else u
         return u.unflatten(-1, (2, -1))
@@ -213,11 +224,10 @@ class Stage:
         (path,), (dynamics,) = self.paths, self.dynamics
         c, gain = self.constants(), None
         if self.router:
-            states = {p: run.previous(p) for p in self.router.listens}
-            w = self.router.assemble()
-            gain = self.router.gain(w, run.hold(self.router.relay(w, run.x)), states, None)
+            query, shift = self.route(run)
+            gain = self.router.gain(query, shift, None)
         if self.folds:
-            v = self.outer_drive(run, smoothing(self.on_drive))
+            v = self.outer_drive(run, smoothed=True)
             if self.drive_is_heard or run.keeps_drive:
                 run.u[path] = self.outer_drive(run)
         else:
@@ -239,6 +249,15 @@ class Stage:
         run.v[path], run.last[path] = v, z if last_only else z[:, -1]
         if not last_only:
             run.z[path] = z
+
+    def route(self, run: Run) -> tuple[Tensor, Tensor]:
+        """Query and shift of the stage's nuclei for every tick [B, T, K, Q] and [B, T, K]."""
+        assert self.router is not None
+        if run.routes is not None and self.routed is not None:
+            query, shift = run.routes
+            return query[:, :, self.routed], shift[:, :, self.routed]
+        w, states = self.router.assemble(), {p: run.previous(p) for p in self.router.listens}
+        return self.router.route(w, run.hold(self.router.relay(w, run.x)), states)
 
     def loop(self, run: Run) -> None:
         """Step through time; everything that does not depend on the state is computed for all ticks before."""
@@ -290,7 +309,7 @@ class _Loop:
         states = {p: s[k] for p, s in self.before.items()} | stage.split(z)
         gain = None
         if stage.router and self.w and self.relayed:
-            gain = stage.router.gain(self.w, self.relayed[k], states, z)
+            gain = stage.router.gain(*stage.router.route(self.w, self.relayed[k], states), z)
         pull = stage.couple(stage.on_state, self.on_state, states)
         if stage.inner:
             u = self._driven(k, u, states)
@@ -317,27 +336,6 @@ class _Loop:
             added = F.linear(d.hidden(d.read(cat([y[p] for p in d.source]))), weight).unflatten(-1, (2, -1))
             parts[d.target] = parts[d.target] + added
         return cat(list(parts.values()))
-
-
-def fold(smooth: Tensor | None, rows: Tensor) -> Tensor:
-    """Rows (2N, ...) of a weight or a bias, with `smooth` (N, N) acting on the nodes of both parts."""
-    return rows if smooth is None else (smooth @ rows.view(2, smooth.shape[0], -1)).view(rows.shape)
-
-
-def smoothing(couplings: list[Coupling]) -> Tensor | None:
-    """``I + K - D`` (N, N) of the couplings of a population on its own drive."""
-    if not couplings:
-        return None
-    K = sum_of([k.matrix() for k in couplings])
-    return K + torch.diag(1 - K.sum(-1))
-
-
-def sum_of(terms: list[Tensor]) -> Tensor:
-    """Sum of one term or more."""
-    out = terms[0]
-    for term in terms[1:]:
-        out = out + term
-    return out
 
 
 def stages(program: Program, values: Values) -> list[Stage]:
