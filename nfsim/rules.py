@@ -133,7 +133,11 @@ class Nearest(AbstractRule):
         k = min(self.k + same, shape[1])
         # chord and arc order nodes alike, so a tree in space finds the neighbours on the sphere
         _, cols = cKDTree(source.positions).query(target.positions, k=[*range(1, k + 1)], workers=-1)
-        edges = _coo(1.0, np.repeat(np.arange(n), k), cols.ravel(), shape, same)
+        if same:  # where several nodes share a place, a node may be missing among its own nearest
+            other = cols != np.arange(n)[:, None]
+            other[other.all(axis=1), -1] = False
+            cols = cols[other].reshape(n, k - 1)
+        edges = _coo(1.0, np.repeat(np.arange(n), cols.shape[1]), cols.ravel(), shape, same)
         return edges.maximum(edges.T).tocoo() if same and self.symmetric else edges
 
 
@@ -300,7 +304,7 @@ class Explicit(AbstractRule):
             yield "Explicit: the matrix is not an array of numbers [target, source]; give two dimensions"
         if not all(isinstance(name, str) for name in self.names) or len(set(self.names)) != len(self.names):
             yield "Explicit: names are not text, or the same twice; name every node differently"
-        elif self.names and isinstance(self.matrix, Entries) and len(self.names) not in several(self.matrix.shape):
+        elif self.names and self.matrix and self.matrix.shape and len(self.names) not in several(self.matrix.shape):
             yield f"Explicit: {len(self.names)} names for a matrix of shape {self.matrix.shape}; name each row or column"
 
     def fits(self, source: Nodes, target: Nodes) -> Iterator[str]:
