@@ -25,9 +25,9 @@ def join_complex(ds: xr.Dataset) -> xr.Dataset:
         attrs = {key: value for key, value in real.attrs.items() if key != "complex_part_of"}
         dtype = np.result_type(real.dtype, np.complex64)
         joined = xr.apply_ufunc(
-            _join, real, imag, dask="parallelized", output_dtypes=[dtype], keep_attrs=False
-        ).assign_attrs(attrs)
-        ds = ds.drop_vars([f"{name}_real", f"{name}_imag"]).assign({name: joined})
+            _join, real.variable, imag.variable, dask="parallelized", output_dtypes=[dtype], keep_attrs=False
+        )
+        ds = ds.drop_vars([f"{name}_real", f"{name}_imag"]).assign({name: (joined.dims, joined.data, attrs)})
     return ds
 
 

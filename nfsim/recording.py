@@ -153,7 +153,7 @@ def from_array(
         Values along a dim under the dim's own name, or `(dim, values)` for a further label:
         `{"time": t, "region": ("node", names)}`.
     name : str
-        Variable name; default `z` for complex arrays, `signal` for real ones.
+        Variable name; by default `z` for complex arrays on `time` and `node`, else `signal`.
     units : str
         Unit of the array's numbers.
     attrs : mapping
@@ -173,7 +173,8 @@ def from_array(
         data = data.rename(dict(zip(map(str, data.dims), _checked_dims(dims, data.ndim), strict=True)))
     if data.dtype.kind not in "iufc":
         raise TypeError(f"from_array: dtype {data.dtype} holds no numbers; convert the array to float or complex")
-    name = name or ("z" if data.dtype.kind == "c" else "signal")
+    state = data.dtype.kind == "c" and {"time", "node"} <= set(data.dims)
+    name = name or ("z" if state else "signal")
     ds = data.rename(name).to_dataset()
     ds[name].attrs.setdefault("units", units)
     for key, value in (coords or {}).items():

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import xarray as xr
-from nfsim.analysis import accessor
 
 from nfsim import analysis
+from nfsim.analysis import accessor
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_labels_that_are_not_there_are_named(ds):
 def test_unknown_measures_are_named(ds):
     with pytest.raises(AttributeError, match=r"no measure 'granger'; there are aec, analytic"):
         ds.nfsim.granger  # noqa: B018
-    with pytest.raises(AttributeError, match="module 'nfsim.analysis' has no attribute 'granger'"):
+    with pytest.raises(AttributeError, match=r"module 'nfsim\.analysis' has no attribute 'granger'"):
         analysis.granger  # noqa: B018
 
 

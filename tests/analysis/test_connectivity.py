@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import xarray as xr
-from nfsim.analysis import _kernels_pairs
 from oracles import PAIR_MEASURES, functional_connectivity, labelled, states
 
 from nfsim import analysis
+from nfsim.analysis import _kernels_pairs
 
 PHASE_MEASURES = ["plv", "ppc", "pli", "dpli", "wpli", "wpli2_debiased"]
 

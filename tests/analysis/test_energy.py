@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import xarray as xr
-from nfsim.analysis import _kernels_energy
 
 from nfsim import analysis
+from nfsim.analysis import _kernels_energy
 
 
 def recording(seed=0, **attrs):

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from nfsim.analysis import Online
-from nfsim.analysis.online import MEASURES
 
 from nfsim import analysis
+from nfsim.analysis import Online
+from nfsim.analysis.online import MEASURES
 
 
 def recording():

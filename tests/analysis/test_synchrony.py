@@ -6,11 +6,11 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from nfsim.analysis import _kernels, order_parameter
 from oracles import order_parameter as oracle
 from oracles import states
 
 from nfsim import analysis
+from nfsim.analysis import _kernels, order_parameter
 
 
 def phases(angles, dims=("time", "node"), **coords):

