@@ -165,7 +165,11 @@ class AbstractModel(nn.Module):
         if x.device != like.device:
             raise ValueError(f"x is on {x.device} and the model on {like.device}; move one of them")
         # a sum is not finite when one of its terms is not, and is one pass; it may also overflow, so look again
-        if not torch.compiler.is_compiling() and not math.isfinite(x.sum()) and not bool(torch.isfinite(x).all()):
+        if (
+            not torch.compiler.is_compiling()
+            and not math.isfinite(x.detach().sum().item())
+            and not bool(torch.isfinite(x).all())
+        ):
             where = torch.nonzero(~torch.isfinite(x))[0].tolist()
             raise ValueError(f"x is not finite at [batch, time, feature] = {where}; clean or impute the data")
         record = (record,) if isinstance(record, str) else tuple(record)

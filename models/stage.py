@@ -4,6 +4,7 @@ B batch, T tick, N node of the stage. States and drives are real, [..., 2, N]: t
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from nfsim.compiler.program import Program
 from nfsim.models import cell
 from nfsim.models.coupling import Coupling, diffuse
 from nfsim.models.drive import Drive, turn_rows
-from nfsim.models.kernels import cfc_scan
+from nfsim.models.kernels import cfc_scan, routed_scan
 from nfsim.models.router import Router, Weights
 from nfsim.models.values import Values
 
@@ -83,6 +84,12 @@ def add(a: Tensor | None, b: Tensor | None) -> Tensor | None:
     return b if a is None else a if b is None else a + b
 
 
+def total(terms: list[Tensor | None]) -> Tensor:
+    """Sum of terms of which some may be absent."""
+    known = [term for term in terms if term is not None]
+    return sum(known[1:], start=known[0])
+
+
 class Stage:
     """One stage of a program, over the values of its network."""
 
@@ -108,6 +115,10 @@ class Stage:
         # a coupling of the drive is linear in it, so it folds into the weights unless a gain comes between
         free = not self.router or not {"drive", "coupling"} & {place for d in self.dynamics for place in d.gain}
         self.folds = free and all(set(k.source) == set(self.paths) for k in self.on_drive)
+        only_time = all(set(d.gain) & {"time", "drive", "coupling"} == {"time"} for d in self.dynamics)
+        self.routes_in_scan = (
+            self.router is not None and self.router.numbers == 3 and self.router.all_gated and only_time
+        )
         if self.plan.schedule == "scan" and self.folds:
             for k in self.on_drive:
                 k.keep_laplacian()
@@ -222,30 +233,28 @@ class Stage:
     def scan(self, run: Run) -> None:
         """Run the whole sequence at once: neither steady state nor rate depends on the state."""
         (path,), (dynamics,) = self.paths, self.dynamics
-        c, gain = self.constants(), None
-        if self.router:
-            query, shift = self.route(run)
-            gain = self.router.gain(query, shift, None)
+        c, last_only = self.constants(), not (self.state_is_heard or run.keeps_states)
+        turn = cell.rotation(c.omega, run.dt).flatten(-2) if self.turns else None
+        amplitude = dynamics.amplitude if dynamics.limiter == "amplitude" else None
+        after = turn, run.start[path].flatten(-2), amplitude
+        how: dict[str, Any] = {"gate": dynamics.rate, "final": last_only}
         if self.folds:
             v = self.outer_drive(run, smoothed=True)
             if self.drive_is_heard or run.keeps_drive:
                 run.u[path] = self.outer_drive(run)
+        if self.routes_in_scan and isinstance(run.dt, float):
+            assert self.router is not None
+            query, shift = self.route(run)
+            nuclei = query, shift, self.values[self.router.positions], self.values[self.router.share]
+            z = routed_scan(v.flatten(-2), *nuclei, c.rate * run.dt, c.rate_bias, *after, **how)
         else:
-            run.u[path] = u = self.outer_drive(run)
-            pull = self.couple(self.on_drive, [k.matrix() for k in self.on_drive], run.u)
-            v = add(self.scaled("drive", u, gain), self.scaled("coupling", pull, gain))
-            assert v is not None
-        turn = cell.rotation(c.omega, run.dt).flatten(-2) if self.turns else None
-        last_only = not (self.state_is_heard or run.keeps_states)
-        z = cfc_scan(
-            v.flatten(-2),
-            self.gate(c, gain, run.dt),
-            turn,
-            run.start[path].flatten(-2),
-            dynamics.amplitude if dynamics.limiter == "amplitude" else None,
-            gate=dynamics.rate,
-            final=last_only,
-        ).unflatten(-1, (2, -1))
+            gain = self.router.gain(*self.route(run), None) if self.router else None
+            if not self.folds:
+                run.u[path] = u = self.outer_drive(run)
+                pull = self.couple(self.on_drive, [k.matrix() for k in self.on_drive], run.u)
+                v = total([self.scaled("drive", u, gain), self.scaled("coupling", pull, gain)])
+            z = cfc_scan(v.flatten(-2), self.gate(c, gain, run.dt), *after, **how)
+        z = z.unflatten(-1, (2, -1))
         run.v[path], run.last[path] = v, z if last_only else z[:, -1]
         if not last_only:
             run.z[path] = z
@@ -316,8 +325,7 @@ class _Loop:
         if stage.on_drive:
             drives = {p: s[k] for p, s in self.u_now.items()} | stage.split(u)
             pull = add(pull, stage.couple(stage.on_drive, self.on_drive, drives))
-        v = add(stage.scaled("drive", u, gain), stage.scaled("coupling", pull, gain))
-        assert v is not None
+        v = total([stage.scaled("drive", u, gain), stage.scaled("coupling", pull, gain)])
         s = cell.limit(v, stage.values[stage.inverse_square])
         t = self._rate(k, gain)
         z = cell.cfc_update(z, s, t, self.turn[k] if self.dt else self.turn)  # type: ignore[arg-type]
