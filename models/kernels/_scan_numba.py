@@ -9,11 +9,12 @@ from typing import Any
 import numba
 import numpy as np
 import torch
-from nfsim.models.kernels import _loops_numba as loops
 from torch import Tensor
 
+from nfsim.models.kernels import _loops_numba as loops
+
 _LINE = 16  # float32 numbers in a cache line: blocks of nodes start at multiples of it, so that tasks share none
-_SMALL = 1 << 14  # nodes times steps under which waking a second thread costs more than it saves
+_SMALL = 1 << 16  # nodes times steps under which waking a second thread costs more than it saves
 
 
 def _planes(x: Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -35,7 +36,7 @@ class _Pool:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.used = self.orphaned = False
+        self.orphaned = False
         threads = torch.get_num_threads()
         numba.get_num_threads()  # starts numba's threads, which sets the OpenMP thread count that torch reads
         torch.set_num_threads(threads)
@@ -44,24 +45,26 @@ class _Pool:
 
     def forked(self) -> None:
         self.lock = threading.Lock()
-        self.orphaned = self.used and numba.threading_layer() == "omp"
+        self.orphaned = numba.threading_layer() == "omp"
 
     def run(self, kernel: Any, planes: list[np.ndarray], B: int, T: int, N: int, *options: Any) -> None:
         if self.orphaned:
             raise RuntimeError(
-                "kernel 'numba': this process was forked from one that had run the kernel, and OpenMP's threads do not "
-                "survive a fork; start workers with the method 'forkserver' or 'spawn', or pass kernel='torch'"
+                "kernel 'numba': this process was forked from one that had loaded the kernel, and OpenMP's threads do "
+                "not survive a fork; start workers with the method 'forkserver' or 'spawn', or pass kernel='torch'"
             )
         threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS) if B * T * N > _SMALL else 1
         blocks = 1 if threads == 1 else -(-4 * threads // B)  # four tasks a thread, out of rows before parts of rows
         width = -(-N // (blocks * _LINE)) * _LINE
         with self.lock:
             before = numba.get_num_threads()
+            if before == threads:
+                kernel(*planes, B, T, N, width, *options)
+                return
             numba.set_num_threads(threads)
             try:
                 kernel(*planes, B, T, N, width, *options)
             finally:
-                self.used = True
                 numba.set_num_threads(before)
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 import triton
+from torch import Tensor
+
 from nfsim.models.kernels import _loops_triton as loops
 from nfsim.models.kernels._operators import state_dtype
-from torch import Tensor
 
 _LANES = 32  # a program is one warp: the most programs, and no exchange between warps
 _STAGES = 4

@@ -15,8 +15,9 @@ from collections.abc import Iterable
 from typing import Literal
 
 import torch
-from nfsim.models.kernels import _operators, _scan_torch
 from torch import Tensor
+
+from nfsim.models.kernels import _operators, _scan_torch
 
 Kernel = Literal["auto", "numba", "triton", "torch"]
 Gate = Literal["none", "sigmoid", "exact"]

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from nfsim.models.kernels import cfc_scan, gated_scan
 
+from nfsim.models.kernels import cfc_scan, gated_scan
 from scans import (
     ORACLES,
     cfc_inputs,

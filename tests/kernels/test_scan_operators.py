@@ -6,9 +6,9 @@ import textwrap
 
 import pytest
 import torch
+
 from nfsim.models import kernels
 from nfsim.models.kernels import _operators, cfc_scan, gated_scan
-
 from scans import cfc_inputs, gated_inputs, tracked, value_and_gradients
 
 PROBLEMS = {
@@ -71,7 +71,7 @@ def test_scan_exports(scan, inputs, options):
 @problems
 def test_results_do_not_depend_on_the_number_of_threads(scan, inputs, options, threads):
     inputs = {name: x.repeat(4, *[1] * (x.ndim - 1)) if name != "rotation" else x for name, x in inputs.items()}
-    inputs = {name: x.repeat(1, 30, 1) if x.ndim == 3 else x for name, x in inputs.items()}  # enough for two threads
+    inputs = {name: x.repeat(1, 120, 1) if x.ndim == 3 else x for name, x in inputs.items()}  # enough for two threads
     results = []
     for n in (1, 2):
         threads(n)

@@ -48,9 +48,10 @@ CONSTANTS = SIZES | {"INV_A": 1.0, "GATE": "exact", "KEEP": True, "EACH_Q": True
 def test_loops_compile_for_hopper_with_their_loads_in_flight(name, dtype, absent):
     """The compiler is stricter than the interpreter, and needs no GPU."""
     import triton
-    from nfsim.models.kernels import _loops_triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
+
+    from nfsim.models.kernels import _loops_triton
 
     loop = getattr(_loops_triton, name)
     constants = CONSTANTS | dict.fromkeys(absent) | {"BLOCK": 64 if dtype == "bf16" else 32}

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+
 from nfsim.models.kernels import cfc_scan, gated_scan
 
 Inputs = dict[str, torch.Tensor | None]
