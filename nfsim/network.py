@@ -10,6 +10,7 @@ from nfsim import serial
 from nfsim.errors import BuildError
 from nfsim.population import Input, Nucleus, Part, Population, Projection, Readout, Region
 from nfsim.sphere import Patch
+from nfsim.values import tuples
 
 if TYPE_CHECKING:
     import networkx
@@ -167,7 +168,7 @@ class Network:
         if getattr(self, "_frozen", False):
             raise BuildError(f"{self.name}: is the snapshot of a compiled network and cannot change; change a copy()")
         self.__dict__.pop("flat", None)
-        super().__setattr__(name, value)
+        super().__setattr__(name, tuples(value))
 
     def add(self, *parts: Part) -> "Network":
         """Add parts and return the network. What is wrong with them is reported by `check`, all at once."""

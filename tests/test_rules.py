@@ -36,16 +36,16 @@ def nearest_oracle(rule, source, target, same):
     d = distances(source, target)
     if same:
         np.fill_diagonal(d, np.inf)
-    K = (d <= np.sort(d, axis=1)[:, [rule.k - 1]]).astype(float)
+    farthest = np.sort(d, axis=1)[:, [rule.k - 1]]
+    K = np.where(d > farthest, 0.0, 1.0)
     return np.maximum(K, K.T) if same and rule.symmetric else K
 
 
 def decay_oracle(rule, source, target, same):
     d = distances(source, target)
     scale = d / rule.length if rule.kind == "exponential" else (d / rule.length) ** 2 / 2
-    K = np.exp(-scale)
-    K[K < rule.cutoff] = 0
-    return K
+    weight = np.exp(-scale)
+    return np.where(weight >= rule.cutoff, weight, 0)
 
 
 ORACLES = {

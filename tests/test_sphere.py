@@ -1,5 +1,6 @@
 """The lattice is even, distances are exact, patches keep their nodes, and sectors are equal."""
 
+import itertools
 import math
 
 import numpy as np
@@ -149,4 +150,4 @@ def test_a_sector_is_one_wedge_about_the_axis():
     east /= np.linalg.norm(east)
     azimuth = np.arctan2(nodes @ np.cross(cap.axis, east), nodes @ east)
     bounds = [(azimuth[sector == k].min(), azimuth[sector == k].max()) for k in range(6)]
-    assert all(a[1] < b[0] for a, b in zip(bounds, bounds[1:], strict=False))
+    assert all(a[1] < b[0] for a, b in itertools.pairwise(bounds))
