@@ -1,4 +1,4 @@
-"""The cell: limiter, update rate, rotation and the closed-form update of DESIGN section 3.
+"""The cell: limiter, update rate, rotation and the closed-form update.
 
 B batch, T tick, N node. A state is real, [..., 2, N]: the parts xr and xi, then the nodes.
 """

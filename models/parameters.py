@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nfsim.compiler.schedule import reticular_partners
 from nfsim.dynamics import per_node
 from nfsim.network import Flat
+from nfsim.ties import reticular_partners
 from nfsim.wiring import Connectome, random
 
 Named = Iterator[tuple[str, np.ndarray, bool]]

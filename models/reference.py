@@ -1,4 +1,4 @@
-"""The reference backend: DESIGN section 3 written out in float64 and complex numbers, one tick after another.
+"""The reference backend: the equations of the model written out in float64 and complex numbers, one tick after another.
 
 It shares names and values with the torch backend and nothing of its schedule, layout or factorisations, so that the two can
 be held against each other. Read it beside the table of equations.
@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from nfsim.compiler.program import Program
 from nfsim.models.model import AbstractModel, Call, Output
+from nfsim.population import Nucleus
 
 EPS = 1e-6
 C = torch.complex128
@@ -53,12 +54,25 @@ class ReferenceModel(AbstractModel):
         self.order = list(networkx.topological_sort(drives))
 
     def _loops(self) -> networkx.DiGraph:
-        """Which population's state each population's next state depends on."""
-        from nfsim.compiler.schedule import ties
-
-        graph = networkx.DiGraph((tie.source, tie.target) for tie in ties(self.flat))
-        graph.add_nodes_from(self.flat.populations)
+        """Which population's state each population's next state depends on, read off the equations below."""
+        flat, graph = self.flat, networkx.DiGraph()
+        graph.add_nodes_from(flat.populations)
+        for name in flat.projections:
+            graph.add_edges_from((s, t) for s in flat.source(name) for t in flat.target(name) if s in flat.populations)
+        for k, n in flat.nuclei.items():
+            home = k.rpartition("/")[0]
+            beside = [l for l in flat.nuclei.values() if n.trn and l.trn and l in self._nuclei_of(home)]
+            heard = set(flat.populations_of(n.feedback, home))
+            for l in (n, *beside):
+                heard |= set(flat.populations_of(l.reads, home)) if l.gating == "state" else set()
+            felt = {
+                p for p in flat.populations_of(n.targets, home) if set(flat.populations[p].dynamics.gain) - {"readout"}
+            }
+            graph.add_edges_from((s, t) for s in heard for t in felt)
         return graph
+
+    def _nuclei_of(self, home: str) -> list[Nucleus]:
+        return [n for k, n in self.flat.nuclei.items() if k.rpartition("/")[0] == home]
 
     def run(self, call: Call) -> Output:
         """Tick by tick; each input step is held for `ticks` ticks."""

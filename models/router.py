@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nfsim.compiler.schedule import reticular_partners
 from nfsim.models.cell import modulus
 from nfsim.models.kernels import node_gain
 from nfsim.models.values import Values
+from nfsim.ties import reticular_partners
 from nfsim.wiring import Connectome
 
 

@@ -1,0 +1,66 @@
+"""What ties populations to each other: whose state the next state of a population depends on, and why."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from nfsim.network import Flat
+
+_DYNAMIC = {"time", "drive", "coupling"}
+
+
+class Tie(NamedTuple):
+    """`target` needs what `source` is or was, because of a part `by` name."""
+
+    source: str
+    target: str
+    reason: str
+    by: str
+
+
+def gated(flat: Flat, nucleus: str) -> tuple[str, ...]:
+    """Populations whose dynamics, not only whose readout, feel the gain of a nucleus."""
+    targets = flat.populations_of(flat.nuclei[nucleus].targets, nucleus.rpartition("/")[0])
+    return tuple(p for p in targets if _DYNAMIC & set(flat.populations[p].dynamics.gain))
+
+
+def reticular_partners(flat: Flat, nucleus: str) -> tuple[str, ...]:
+    """The other nuclei that inhibit a nucleus through the reticular nucleus of their region."""
+    if not flat.nuclei[nucleus].trn:
+        return ()
+    home = nucleus.rpartition("/")[0]
+    return tuple(n for n, d in flat.nuclei.items() if d.trn and n != nucleus and n.rpartition("/")[0] == home)
+
+
+def _listens(flat: Flat, nucleus: str) -> Iterator[tuple[str, str]]:
+    """Populations whose state a nucleus's gain depends on, and by which path."""
+    scope = nucleus.rpartition("/")[0]
+    for name in (nucleus, *reticular_partners(flat, nucleus)):
+        if flat.nuclei[name].gating == "state":
+            for p in flat.populations_of(flat.nuclei[name].reads, scope):
+                yield (
+                    p,
+                    "queries read regional means" if name == nucleus else "reticular inhibition relays regional means",
+                )
+    for p in flat.populations_of(flat.nuclei[nucleus].feedback, scope):
+        yield p, "cortico-thalamic feedback"
+
+
+def ties(flat: Flat) -> Iterator[Tie]:
+    """Every dependence between populations, and of populations on themselves."""
+    for name, p in flat.projections.items():
+        sources = [s for s in flat.source(name) if s in flat.populations]
+        for target in flat.target(name):
+            if p.kind == "coupling" and p.on == "state":
+                yield Tie(target, target, "coupling on the state pulls on each node's own state", name)
+            for source in sources:
+                if p.kind == "drive" or source != target:
+                    yield Tie(source, target, f"{p.kind} between its populations", name)
+    for nucleus in flat.nuclei:
+        for target in gated(flat, nucleus):
+            if flat.nuclei[nucleus].gating == "state":
+                yield Tie(target, target, "keys read each node's own state", nucleus)
+            for source, reason in _listens(flat, nucleus):
+                yield Tie(source, target, reason, nucleus)
+    for path, population in flat.populations.items():
+        if population.dynamics.limiter == "clamp":
+            yield Tie(path, path, "limiter 'clamp' acts on the updated state", path)
