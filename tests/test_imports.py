@@ -16,7 +16,7 @@ STDLIB = set(sys.stdlib_module_names)
 DECLARATIONS = {"nfsim"} | {
     f"nfsim.{name}" for name in ("dynamics", "errors", "network", "population", "rules", "serial", "sphere", "values")
 }
-WIRING = {"nfsim.checks", "nfsim.graphs", "nfsim.wiring"}
+WIRING = {"nfsim.checks", "nfsim.graphs", "nfsim.ties", "nfsim.wiring"}
 # The stages that come after; neither a declaration nor its wiring may know one of them.
 LATER = {
     "nfsim.analysis", "nfsim.cli", "nfsim.compiler", "nfsim.conf", "nfsim.data", "nfsim.models", "nfsim.recording",
