@@ -177,7 +177,8 @@ kinds = st.sampled_from(
 keys = st.sampled_from(
     ["type", "name", "features", "size", "sectors", "dynamics", "labels", "positions", "region", "patch", "parts",
      "reads", "targets", "source", "target", "rule", "kind", "rank", "weight", "sign", "matrix", "shape", "rows",
-     "cols", "values", "names", "k", "length", "density", "low", "high", "lat", "lon", "radius", "schema", "bias", "gain"]
+     "cols", "values", "names", "k", "length", "density", "low", "high", "lat", "lon", "radius", "schema", "bias",
+     "gain"]
 )  # fmt: skip
 leaves = st.none() | st.booleans() | st.integers() | st.floats() | names | kinds
 values = st.recursive(
