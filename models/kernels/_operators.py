@@ -23,13 +23,15 @@ def backend(kernel: str) -> Any:
     """Return the module of a kernel, imported at its first use."""
     try:
         if kernel == "numba":
-            from nfsim.models.kernels import _scan_numba as module
-        else:
-            from nfsim.models.kernels import _scan_triton as module
+            from nfsim.models.kernels import _scan_numba
+
+            return _scan_numba
+        from nfsim.models.kernels import _scan_triton
+
+        return _scan_triton
     except ImportError as error:
         message = f"kernel {kernel!r} cannot be loaded: {error}; {_CURES[kernel]}, or pass kernel='torch'"
         raise ImportError(message) from error
-    return module
 
 
 def state_dtype(*tensors: Tensor | None) -> torch.dtype:

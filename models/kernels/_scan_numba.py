@@ -53,7 +53,8 @@ class _Pool:
                 "kernel 'numba': this process was forked from one that had loaded the kernel, and OpenMP's threads do "
                 "not survive a fork; start workers with the method 'forkserver' or 'spawn', or pass kernel='torch'"
             )
-        threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS) if B * T * N > _SMALL else 1
+        most: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]  # set while it is imported
+        threads = min(torch.get_num_threads(), most) if B * T * N > _SMALL else 1
         blocks = 1 if threads == 1 else -(-4 * threads // B)  # four tasks a thread, out of rows before parts of rows
         width = -(-N // (blocks * _LINE)) * _LINE
         with self.lock:

@@ -23,6 +23,7 @@ Kernel = Literal["auto", "numba", "triton", "torch"]
 Gate = Literal["none", "sigmoid", "exact"]
 
 _KERNELS = ("auto", "numba", "triton", "torch")
+_FASTEST: dict[str, Kernel] = {"cuda": "triton", "cpu": "numba"}
 _GATES = ("none", "sigmoid", "exact")
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
@@ -192,7 +193,7 @@ def _interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
-def _choose(name: str, kernel: str, tensors: list[Tensor]) -> str:
+def _choose(name: str, kernel: Kernel, tensors: list[Tensor]) -> Kernel:
     """Return the kernel that runs, or say why the one asked for cannot."""
     if kernel not in _KERNELS:
         raise ValueError(f"{name}: kernel {kernel!r} is not known; choose from {', '.join(_KERNELS)}")
@@ -207,7 +208,7 @@ def _choose(name: str, kernel: str, tensors: list[Tensor]) -> str:
             )
     device = tensors[0].device.type
     if kernel == "auto":
-        return {"cuda": "triton", "cpu": "numba"}.get(device, "torch")
+        return _FASTEST.get(device, "torch")
     if kernel == "numba" and device != "cpu":
         raise ValueError(f"{name}: kernel 'numba' runs on the CPU, and the inputs are on {device}; pass kernel='auto'")
     if kernel == "triton" and device != "cuda" and not _interpreted():
