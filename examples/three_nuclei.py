@@ -6,10 +6,9 @@ mediodorsal nucleus listens to the prefrontal cortex, which feeds back to it, an
 Source: Sherman & Guillery 2002, Phil. Trans. R. Soc. B 357:1695 (first- and higher-order thalamic relays).
 """
 
-from nfsim.regions import PFC
-
 import nfsim
 from nfsim import CfC, Input, Nearest, Network, Nucleus, Population, Readout
+from nfsim.regions import PFC
 
 CELL = CfC(bias=0.0, drive="complex")
 

@@ -5,10 +5,9 @@ Each hemisphere stands on its own half of the sphere; a topographic callosal pro
 Source: Sperry 1961, Science 133:1749 (division of the visual field, and what the callosum joins).
 """
 
-from nfsim.regions import PFC, Sensory
-
 import nfsim
 from nfsim import Cap, CfC, Input, Nearest, Network, Projection, Readout, Region, Topographic
+from nfsim.regions import PFC, Sensory
 
 CELL = CfC(bias=0.0, drive="complex")
 

@@ -6,8 +6,9 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from nfsim.models.model import Output
 from torch import Tensor, nn
+
+from nfsim.models.model import Output
 
 # B sample, T time step, F feature, L label
 

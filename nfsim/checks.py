@@ -1,4 +1,4 @@
-"""The rules that a network must keep; every broken one is found, and each message names object, value, rule and cure."""
+"""The rules that a network must keep; every broken one is found, and messages name object, value, rule and cure."""
 
 import difflib
 import re
@@ -45,16 +45,18 @@ def _network(network: Network) -> Iterator[str]:
 
 def _names(flat: Flat) -> Iterator[str]:
     for stranger in flat.strangers:
-        yield f"{stranger!r}: is no part of a network; add inputs, populations, regions, nuclei, projections and readouts"
+        yield (
+            f"{stranger!r}: is no part of a network; add inputs, populations, regions, nuclei, projections and readouts"
+        )
     for path, _ in flat.duplicates:
         yield f"{path}: is declared twice; name every part of a region differently"
     for place in (flat.inputs, flat.populations, flat.regions, flat.nuclei, flat.readouts):
         for part in place.values():
             if not isinstance(part.name, str) or not _NAME.fullmatch(part.name):
                 yield f"name {part.name!r} of a {type(part).__name__} is not letters, digits, space, _ or -; rename it"
-    for name, part in flat.projections.items():
-        if not isinstance(part.name, str) or not _PROJECTION_NAME.fullmatch(name) or not name.isprintable():
-            yield f"name {part.name!r} of a projection is not printable text without '.' and ':'; rename it"
+    for name, p in flat.projections.items():
+        if not isinstance(p.name, str) or not _PROJECTION_NAME.fullmatch(name) or not name.isprintable():
+            yield f"name {p.name!r} of a projection is not printable text without '.' and ':'; rename it"
 
 
 def _parts(flat: Flat) -> Iterator[str]:
@@ -98,7 +100,10 @@ def _nuclei(flat: Flat) -> Iterator[str]:
                 if not ends:
                     yield f"{path}: {_unknown(flat, name, scope, role)}"
                 elif relays and name != "*" and ends[0] not in flat.inputs:
-                    yield f"{path}: reads {name!r}, but a feedforward nucleus relays inputs; name an input or set gating='state'"
+                    yield (
+                        f"{path}: reads {name!r}, but a feedforward nucleus relays inputs; "
+                        "name an input or set gating='state'"
+                    )
                 elif not relays and ends[0] in flat.inputs:
                     cure = "; name a population" + (" or set gating='feedforward'" if role == "reads" else "")
                     yield f"{path}: {role} {name!r} is an input, which has no state{cure}"
@@ -113,7 +118,10 @@ def _readout(flat: Flat) -> Iterator[str]:
         ends = flat.populations_of(r.reads)
         if r.kind == "sector" and isinstance(r.labels, tuple):
             if len(ends) != 1:
-                yield f"{path}: kind 'sector' reads {len(ends)} populations, and sectors belong to one; name one population"
+                yield (
+                    f"{path}: kind 'sector' reads {len(ends)} populations, and sectors belong to one; "
+                    "name one population"
+                )
             elif flat.populations[ends[0]].sectors != len(r.labels):
                 got = flat.populations[ends[0]].sectors
                 yield f"{path}: {len(r.labels)} labels for {got} sectors of {ends[0]}; declare one sector per label"
@@ -165,7 +173,10 @@ def _fits(network: Network) -> Iterator[str]:
         if source[0] in flat.populations:
             yield from (f"{name}: {problem}" for problem in p.rule.fits(nodes.select(source), nodes.select(target)))
         elif p.rule.needs_positions:
-            yield f"{name}: {type(p.rule).__name__} measures distance, and an input stands nowhere; use AllToAll, Random or a matrix"
+            yield (
+                f"{name}: {type(p.rule).__name__} measures distance, and an input stands nowhere; "
+                "use AllToAll, Random or a matrix"
+            )
         else:
             features = nodes.features(flat.inputs[source[0]].features)
             yield from (f"{name}: {problem}" for problem in p.rule.fits(features, nodes.select(target)))

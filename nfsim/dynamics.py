@@ -63,7 +63,10 @@ def _per_node_problems(name: str, value: Any, size: Any) -> Iterator[str]:
         if not all(is_number(v) for v in value):
             yield f"{name} holds a value that is not a finite number; give finite numbers"
     elif not is_number(value):
-        yield f"{name} {value!r} is not a finite number; give a number, one per node, Uniform(low, high) or Normal(mean, sd)"
+        yield (
+            f"{name} {value!r} is not a finite number; "
+            "give a number, one per node, Uniform(low, high) or Normal(mean, sd)"
+        )
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,8 @@ class CfC:
     Parameters
     ----------
     tau : time constant, in the network's time unit.
-    rate : "sigmoid": ``t = sigmoid(g lambda dt / tau + bias)``, a learned rate per step, which does not go to 0 with dt;
-        "exact": ``t = 1 - exp(-g lambda dt / tau)``, where two half steps are one step (`bias` is not used).
+    rate : "sigmoid": ``t = sigmoid(g lambda dt / tau + bias)``, a learned rate per step, which does not go to 0 with
+        dt; "exact": ``t = 1 - exp(-g lambda dt / tau)``, where two half steps are one step (`bias` is not used).
     bias : start of the bias of the sigmoid, one number, one per node, or a distribution; -5 is slow decay.
     learn_bias : whether training changes it.
     omega : angular frequency, rad per time unit; 0 is the historical cell.

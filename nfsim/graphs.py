@@ -1,5 +1,6 @@
 """Networks as networkx graphs and back."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from nfsim.errors import BuildError
@@ -15,9 +16,9 @@ _META = ("name", "seed", "dt", "ticks", "time_unit")
 def to_networkx(network: Network) -> "networkx.MultiDiGraph":
     """Populations and inputs as nodes, projections as edges keyed by name.
 
-    Node attribute `declaration`; edge attributes `declaration`, `scope` (the region that declares it) and `order`; graph
-    attributes name, seed, dt, ticks, time_unit, regions {path: patch}, nuclei and readouts {path: declaration}, and places
-    (the paths of regions and populations in the order declared).
+    Node attribute `declaration`; edge attributes `declaration`, `scope` (the region that declares it) and `order`;
+    graph attributes name, seed, dt, ticks, time_unit, regions {path: patch}, nuclei and readouts {path: declaration},
+    and places (the paths of regions and populations in the order declared).
     A projection between sets of populations has one edge per pair.
     """
     import networkx
@@ -86,7 +87,7 @@ def from_networkx(graph: "networkx.MultiDiGraph") -> Network:
     return Network(**meta).add(*build(""))
 
 
-def _places(parts: tuple[Any, ...], scope: str = "") -> list[str]:
+def _places(parts: Sequence[Any], scope: str = "") -> list[str]:
     """Paths of regions and populations in the order declared."""
     found = []
     for part in parts:

@@ -1,7 +1,7 @@
 """The network: a mutable builder that holds declarations, finds their names and reports what is wrong with them."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -47,8 +47,9 @@ class Flat:
         if own is not None:
             return path, own
         for region in _outwards(_parent(path)):
-            if region and self.regions[region].patch is not None:
-                return region, self.regions[region].patch
+            patch = self.regions[region].patch if region else None
+            if patch is not None:
+                return region, patch
         return None
 
     def region(self, path: str) -> str:
@@ -78,7 +79,7 @@ class Flat:
         """Paths at the target of a projection."""
         return self.resolve(self.projections[projection].target, self.scopes[projection])
 
-    def populations_of(self, names: tuple[str, ...], scope: str = "") -> tuple[str, ...]:
+    def populations_of(self, names: Sequence[str], scope: str = "") -> tuple[str, ...]:
         """Paths of the populations that several names mean, each once, in the order of the network."""
         found = {path for name in names for path in self.resolve(name, scope)}
         return tuple(p for p in self.populations if p in found)
@@ -102,7 +103,7 @@ def _outwards(scope: str) -> Iterator[str]:
     yield ""
 
 
-def _flatten(parts: tuple[Part, ...], scope: str, flat: Flat) -> Flat:
+def _flatten(parts: Sequence[Part], scope: str, flat: Flat) -> Flat:
     for part in parts:
         if not isinstance(part, tuple(_KIND_ORDER)):
             flat.strangers.append(part)
@@ -141,7 +142,8 @@ class Network:
     Parameters
     ----------
     name : str.
-    seed : int, root of every random draw; a part draws from (seed, its full path), so that adding one reshuffles no other.
+    seed : int, root of every random draw; a part draws from (seed, its full path), so that adding one reshuffles no
+        other.
     dt : float, duration of one input step, in `time_unit`.
     ticks : int, updates per input step; each advances dt / ticks while the input is held.
     time_unit : str, unit of dt, tau and delays; angular frequencies are rad per time unit.
@@ -269,9 +271,9 @@ class Network:
             rows.append(
                 f"  nucleus     {path:<24} {n.gating}, reads {', '.join(n.reads)}, targets {', '.join(n.targets)}"
             )
-        for name, p in self.flat.projections.items():
-            rank = f", rank {p.rank}" if p.rank else ""
-            rows.append(f"  projection  {name:<24} {p.kind}, {type(p.rule).__name__}{rank}, learns {p.learnable}")
+        for name, c in self.flat.projections.items():
+            rank = f", rank {c.rank}" if c.rank else ""
+            rows.append(f"  projection  {name:<24} {c.kind}, {type(c.rule).__name__}{rank}, learns {c.learnable}")
         for path, r in self.flat.readouts.items():
             labels = len(r.labels) if isinstance(r.labels, tuple) else r.labels
             rows.append(f"  readout     {path:<24} {r.kind} of {', '.join(r.reads)}, {labels} labels, {r.when}")

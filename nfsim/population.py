@@ -1,14 +1,15 @@
 """The declarations: what a network is made of. Frozen values that hold intent only: no arrays, no torch.
 
-A declaration never raises on a bad value; `problems()` yields what is wrong with it, so that a network reports all of its
-problems at once.
+A declaration never raises on a bad value; `problems()` yields what is wrong with it, so that a network reports all of
+its problems at once.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nfsim.dynamics import CfC
 from nfsim.rules import AbstractRule, AllToAll, as_rule
@@ -50,7 +51,8 @@ class Population:
     dynamics : CfC.
     labels : one name per node, if the nodes have names (areas of a connectome).
     positions : one (x, y, z) per node, in any unit: their directions are placed on the unit sphere.
-    region : name of the region, one for all nodes or one per node; by default the enclosing `Region`, else the population.
+    region : name of the region, one for all nodes or one per node; by default the enclosing `Region`, else the
+        population.
     patch : `Cap` or `Band` to stand in; by default that of the enclosing region, else a share of the whole sphere.
 
     Two populations are equal when all of these are, whatever subclass declared them.
@@ -60,9 +62,9 @@ class Population:
     size: int
     sectors: int = 1
     dynamics: CfC = CfC()
-    labels: tuple[str, ...] | None = None
-    positions: tuple[tuple[float, float, float], ...] | None = None
-    region: str | tuple[str, ...] | None = None
+    labels: Sequence[str] | None = None
+    positions: Sequence[Sequence[float]] | NDArray[Any] | None = None
+    region: str | Sequence[str] | None = None
     patch: Patch | None = None
 
     def __post_init__(self) -> None:
@@ -138,7 +140,8 @@ def _values(part: Any, declared: type) -> tuple:
 class Nucleus:
     r"""A thalamic nucleus: it turns the volume of the nodes it targets up or down, and passes nothing on.
 
-    ``gain_ik = sigmoid(Q_k . K_ik / sqrt(key) - TRN_k + CT_k)``; a node's gain is the mean over the nuclei that target it.
+    ``gain_ik = sigmoid(Q_k . K_ik / sqrt(key) - TRN_k + CT_k)``; a node's gain is the mean over the nuclei that target
+    it.
 
     Parameters
     ----------
@@ -155,11 +158,11 @@ class Nucleus:
     """
 
     name: str
-    reads: tuple[str, ...] = ("*",)
-    targets: tuple[str, ...] = ("*",)
+    reads: str | Sequence[str] = ("*",)
+    targets: str | Sequence[str] = ("*",)
     gating: str = "state"
     trn: bool = False
-    feedback: tuple[str, ...] = ()
+    feedback: str | Sequence[str] = ()
     key: int = 16
 
     def __post_init__(self) -> None:
@@ -228,7 +231,7 @@ class Projection:
     def __post_init__(self) -> None:
         object.__setattr__(self, "rule", as_rule(self.rule))
         freeze(self)
-        defaults = {
+        defaults: dict[str, Any] = {
             "kind": "coupling" if self.source == self.target else "drive",
             "name": f"{self.source}->{self.target}",
         }
@@ -286,18 +289,18 @@ class Readout:
     ----------
     name : str.
     labels : names of the classes, or their number.
-    kind : "rate": ``Linear(rate * gain)``; "state": ``Linear([xr, xi, rate] * gain)``; "sector": mean of rate * gain over
-        each sector of one population, times one learned factor.
+    kind : "rate": ``Linear(rate * gain)``; "state": ``Linear([xr, xi, rate] * gain)``; "sector": mean of rate * gain
+        over each sector of one population, times one learned factor.
     when : "last" step, "mean" over the steps, or "each" step.
     reads : populations or regions ("*": all).
     normalise : divide the features by their root mean square over nodes (divisive normalisation).
     """
 
     name: str
-    labels: tuple[str, ...] | int
+    labels: Sequence[str] | int
     kind: str = "rate"
     when: str = "last"
-    reads: tuple[str, ...] = ("*",)
+    reads: str | Sequence[str] = ("*",)
     normalise: bool = False
 
     def __post_init__(self) -> None:
@@ -314,7 +317,10 @@ class Readout:
         yield from one_of("when", self.when, ("last", "mean", "each"))
         yield from flags(self, "normalise")
         if not isinstance(self.labels, tuple) or not self.labels:
-            yield f"labels {_short(self.labels)} are not names or a number in [1, {MOST_LABELS}]; give the classes to tell apart"
+            yield (
+                f"labels {_short(self.labels)} are not names or a number in [1, {MOST_LABELS}]; "
+                "give the classes to tell apart"
+            )
         elif len(set(self.labels)) != len(self.labels):
             yield "labels hold the same name twice; name every class differently"
         if not self.reads:
@@ -335,7 +341,7 @@ class Region:
     """
 
     name: str
-    parts: "tuple[Population | Nucleus | Projection | Region, ...]" = ()
+    parts: "Sequence[Part]" = ()
     patch: Patch | None = None
 
     def __post_init__(self) -> None:

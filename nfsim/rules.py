@@ -76,7 +76,8 @@ class OneToOne(AbstractRule):
 
     def fits(self, source: Nodes, target: Nodes) -> Iterator[str]:
         if len(source.positions) != len(target.positions):
-            yield f"OneToOne() between {len(source.positions)} and {len(target.positions)} nodes; make the ends equally large"
+            sizes = f"{len(source.positions)} and {len(target.positions)}"
+            yield f"OneToOne() between {sizes} nodes; make the ends equally large"
 
     def pattern(self, source: Nodes, target: Nodes, same: bool, rng: np.random.Generator) -> "coo_array":
         del rng
@@ -123,7 +124,10 @@ class Nearest(AbstractRule):
 
     def fits(self, source: Nodes, target: Nodes) -> Iterator[str]:
         if is_count(self.k) and self.k > len(source.positions):
-            yield f"Nearest({self.k}) of {len(source.positions)} nodes; ask for at most as many neighbours as there are nodes"
+            yield (
+                f"Nearest({self.k}) of {len(source.positions)} nodes; "
+                "ask for at most as many neighbours as there are nodes"
+            )
 
     def pattern(self, source: Nodes, target: Nodes, same: bool, rng: np.random.Generator) -> "coo_array":
         del rng
@@ -253,7 +257,8 @@ class Entries:
         if shape is None or rows is None or cols is None or values is None or len(shape) != 2:
             yield "the matrix is not an array of numbers [target, source]; give two dimensions"
         elif not len(rows) == len(cols) == len(values):
-            yield f"{len(rows)} rows, {len(cols)} columns and {len(values)} values are not one each; correct the entries"
+            sizes = f"{len(rows)} rows, {len(cols)} columns and {len(values)} values"
+            yield f"{sizes} are not one each; correct the entries"
         elif not (abs(values) <= LARGEST_NUMBER).all():
             yield "the matrix holds a value that is not finite; give finite weights"
         elif not (((rows >= 0) & (rows < shape[0])).all() and ((cols >= 0) & (cols < shape[1])).all()):
@@ -305,12 +310,17 @@ class Explicit(AbstractRule):
         if not all(isinstance(name, str) for name in self.names) or len(set(self.names)) != len(self.names):
             yield "Explicit: names are not text, or the same twice; name every node differently"
         elif self.names and self.matrix and self.matrix.shape and len(self.names) not in several(self.matrix.shape):
-            yield f"Explicit: {len(self.names)} names for a matrix of shape {self.matrix.shape}; name each row or column"
+            yield (
+                f"Explicit: {len(self.names)} names for a matrix of shape {self.matrix.shape}; name each row or column"
+            )
 
     def fits(self, source: Nodes, target: Nodes) -> Iterator[str]:
         shape = len(target.positions), len(source.positions)
         if self.matrix is not None and tuple(self.matrix.shape) != shape:
-            yield f"Explicit: a matrix of shape {self.matrix.shape} between nodes (target, source) {shape}; make them agree"
+            yield (
+                f"Explicit: a matrix of shape {self.matrix.shape} between nodes (target, source) {shape}; "
+                "make them agree"
+            )
         for end in (source, target):
             if self.names and any(end.labels) and not self._by_order() and set(self.names) != set(end.labels):
                 unknown = sorted(set(self.names) - set(end.labels))[:3]
@@ -334,7 +344,10 @@ class Explicit(AbstractRule):
 
 
 def _of_graph(graph: Any) -> tuple[Any, tuple[str, ...]]:
-    """The matrix [target, source] of a networkx graph, None if it has none, and its node names; nodes 0 to n-1 in order."""
+    """The matrix [target, source] of a networkx graph, None if it has none, and its node names.
+
+    Nodes 0 to n-1 are in that order.
+    """
     import networkx
 
     order = sorted(graph) if set(graph) == set(range(len(graph))) else list(graph)
@@ -347,6 +360,6 @@ def _of_graph(graph: Any) -> tuple[Any, tuple[str, ...]]:
 
 def as_rule(rule: Any) -> Any:
     """A wiring rule from a rule, a networkx graph or a matrix; anything else is returned for the check to name."""
-    if isinstance(rule, AbstractRule) or isinstance(rule, type):
+    if isinstance(rule, AbstractRule | type):
         return rule
     return Explicit(rule) if hasattr(rule, "adjacency") or hasattr(rule, "shape") or isinstance(rule, list) else rule

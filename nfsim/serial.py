@@ -1,4 +1,7 @@
-"""Declarations as canonical JSON and back. Reading builds only registered types from plain values: nothing is imported or run."""
+"""Declarations as canonical JSON and back.
+
+Reading builds only registered types from plain values: nothing is imported or run.
+"""
 
 import json
 from dataclasses import MISSING, fields, is_dataclass
@@ -21,7 +24,8 @@ T = TypeVar("T", bound=type)
 def declarable(cls: T) -> T:
     """Register a frozen dataclass of your own, such as a wiring rule, so that networks that use it travel as JSON.
 
-    Use as a decorator. Reading the JSON later needs the class to be registered again first: nothing is imported by name.
+    Use as a decorator. Reading the JSON later needs the class to be registered again first: nothing is imported by
+    name.
     """
     if not is_dataclass(cls) or _types.get(cls.__name__, cls).__qualname__ != cls.__qualname__:
         raise BuildError(

@@ -119,7 +119,10 @@ class Band:
 
     def problems(self) -> Iterator[str]:
         if not (is_number(self.south) and is_number(self.north) and -90 <= self.south < self.north <= 90):
-            yield f"latitudes ({self.south!r}, {self.north!r}) break -90 <= south < north <= 90; give degrees from south to north"
+            yield (
+                f"latitudes ({self.south!r}, {self.north!r}) break -90 <= south < north <= 90; "
+                "give degrees from south to north"
+            )
 
     @property
     def axis(self) -> NDArray[np.float64]:

@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
-
 
 LARGEST_NUMBER = float(np.finfo(np.float32).max)
 """Models compute in float32, where anything larger is infinite."""
@@ -14,15 +13,16 @@ LARGEST_COUNT = 2**24
 COUNT = f"a whole number in [1, {LARGEST_COUNT}]"
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Whether `value` is a real number that is finite in float32 (bool is not)."""
     real = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    return real and -LARGEST_NUMBER <= value <= LARGEST_NUMBER
+    return real and bool(-LARGEST_NUMBER <= value <= LARGEST_NUMBER)
 
 
-def is_count(value: Any) -> bool:
+def is_count(value: Any) -> TypeGuard[int]:
     """Whether `value` is a `COUNT` (bool is not)."""
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and 1 <= value <= LARGEST_COUNT
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return whole and bool(1 <= value <= LARGEST_COUNT)
 
 
 def flags(part: Any, *names: str) -> Iterator[str]:

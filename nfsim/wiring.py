@@ -85,7 +85,9 @@ def place(network: Network) -> Placement:
         lattice = fibonacci_sphere(sum(sizes)) if patch == Band(-90, 90) else patch.place(sum(sizes))
         for path, part in zip(paths, np.split(lattice, np.cumsum(sizes)[:-1]), strict=True):
             xyz[slices[path]], axes[path] = part, patch.axis
-    sectors, labels, regions = np.zeros(start, np.int64), [], []
+    sectors = np.zeros(start, np.int64)
+    labels: list[str] = []
+    regions: list[str] = []
     for path, p in flat.populations.items():
         sectors[slices[path]] = sectors_of(xyz[slices[path]], p.sectors, axes[path])
         labels += p.labels or [""] * p.size
@@ -122,7 +124,10 @@ class Connectome:
         return self.network.flat.source(projection), self.network.flat.target(projection)
 
     def edges(self) -> dict[str, NDArray[Any]]:
-        """Every edge between nodes: edge_source, edge_target, edge_weight, edge_length (mm, else rad) and edge_projection."""
+        """Every edge between nodes.
+
+        edge_source, edge_target, edge_weight, edge_length (mm, else rad) and edge_projection, each (edge,).
+        """
         parts: dict[str, list[Any]] = {
             k: [] for k in ("edge_source", "edge_target", "edge_weight", "edge_length", "edge_projection")
         }
@@ -161,16 +166,16 @@ class Connectome:
 
 
 def scale(pattern: "csr_array", projection: Projection) -> "csr_array":
-    """K of a coupling: the pattern with its sign, scaled so that row sums of |K| are `weight` (or at most, or not at all)."""
+    """K of a coupling: the pattern with its sign, scaled so that row sums of |K| are `weight` (or at most, or not)."""
+    weight = projection.weight
+    assert weight is not None  # a projection fills it in
     K = pattern.copy()
     sums = np.asarray(abs(K).sum(axis=1)).ravel()
     if projection.scaling == "rows":
-        factor = np.divide(projection.weight, sums, out=np.zeros_like(sums), where=sums > 0)
+        factor = np.divide(weight, sums, out=np.zeros_like(sums), where=sums > 0)
     else:
         largest = sums.max(initial=0.0)
-        factor = np.full_like(
-            sums, projection.weight / (largest if projection.scaling == "max" and largest > 0 else 1.0)
-        )
+        factor = np.full_like(sums, weight / (largest if projection.scaling == "max" and largest > 0 else 1.0))
     K.data *= np.repeat(factor, np.diff(K.indptr))
     if projection.sign is not None:
         K.data = projection.sign * abs(K.data)

@@ -1,7 +1,7 @@
 """Whole networks from public parts: starting points, and what the published experiments ran on."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from nfsim.dynamics import CfC, PerNode, Uniform
 from nfsim.network import Network
@@ -13,7 +13,7 @@ from nfsim.regions.thalamus import Thalamus
 from nfsim.rules import Nearest
 from nfsim.values import is_count
 
-Labels = int | Iterable[str]
+Labels = int | Sequence[str]
 
 
 def thalamocortical(
@@ -35,7 +35,7 @@ def thalamocortical(
     ticks: int = 1,
     seed: int = 0,
 ) -> Network:
-    """The historical network: the input drives every population, neighbours on the sphere couple, the readout reads all.
+    """The historical network: the input drives every population, neighbours on the sphere couple, all are read out.
 
     Parameters
     ----------
@@ -85,10 +85,10 @@ def hierarchy(
     ticks: int = 1,
     seed: int = 0,
 ) -> Network:
-    """A feed-forward hierarchy, input -> sensory -> prefrontal -> motor, each area with relay nuclei driven by the input.
+    """A feed-forward hierarchy, input -> sensory -> prefrontal -> motor, each with relay nuclei driven by the input.
 
-    Nothing in it depends on its own state, so every area runs a whole sequence at once: the coupling on the sphere smooths
-    the drive.
+    Nothing in it depends on its own state, so every area runs a whole sequence at once: the coupling on the sphere
+    smooths the drive.
 
     Parameters
     ----------
@@ -96,7 +96,8 @@ def hierarchy(
     sensory, prefrontal, motor : nodes of the areas.
     rank : hidden units of the drives between areas.
     nuclei : relay nuclei of each area, 0 for no thalamus.
-    neighbours, coupling : nearest neighbours on the sphere within each area, and the row sum of K; 0 neighbours for none.
+    neighbours, coupling : nearest neighbours on the sphere within each area, and the row sum of K; 0 neighbours for
+        none.
     bias, omega : of the update rates, and rad per time unit.
     when : what the readout reads, "last", "mean" or "each".
     dt, ticks, seed : of the network.

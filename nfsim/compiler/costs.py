@@ -27,8 +27,8 @@ def ledger(program: Program) -> dict[str, int]:
 def work(program: Program, index: int) -> tuple[int, int]:
     """FLOP (a multiply-add is two) and bytes moved per tick and sample of one stage, forward.
 
-    Bytes count what must pass through memory for each sample: drives read and written, gain and state; weights are shared
-    by the batch.
+    Bytes count what must pass through memory for each sample: drives read and written, gain and state; weights are
+    shared by the batch.
     """
     connectome, stage = program.connectome, program.stages[index]
     flat = connectome.network.flat

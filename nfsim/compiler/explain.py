@@ -45,7 +45,8 @@ def _stage(program: Program, index: int, stage: Stage) -> Iterator[str]:
         yield f"{'drive':<11} {name}: {', '.join(filter(None, parts))}"
     for name in stage.couplings:
         p, edges = flat.projections[name], connectome.matrices[name].nnz
-        yield f"{'coupling':<11} {name}: {edges:,} edges on the {p.on}, learns {p.learnable}, {stage.coupling_kernels[name]}"
+        kernel = stage.coupling_kernels[name]
+        yield f"{'coupling':<11} {name}: {edges:,} edges on the {p.on}, learns {p.learnable}, {kernel}"
     for gating in ("state", "feedforward"):
         if nuclei := [n for n in stage.nuclei if flat.nuclei[n].gating == gating]:
             trn = sum(flat.nuclei[n].trn for n in nuclei)

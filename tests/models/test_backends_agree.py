@@ -56,7 +56,10 @@ def check_agreement(net, call, seed):
         assert kind["compiled"].keys() == kind["reference"].keys()
         for name, expected in kind["reference"].items():
             torch.testing.assert_close(
-                kind["compiled"][name], expected, **EXACT, msg=lambda text, name=name: f"{name}: {text}\n{net.to_json()}"
+                kind["compiled"][name],
+                expected,
+                **EXACT,
+                msg=lambda text, name=name: f"{name}: {text}\n{net.to_json()}",
             )
 
 
