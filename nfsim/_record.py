@@ -308,10 +308,10 @@ class _Run:
                     if batch.start + len(batch.x) <= skip and self.online is None:
                         continue
                     for tick, block, labels in self.blocks(batch):
-                        if not checked and "z" in block:
+                        if not checked and "z" in block and block["z"].size:
                             _warn_if_real(block["z"])
                             checked = True
-                        if self.online is not None:
+                        if self.online is not None and next(iter(block.values())).shape[1]:
                             self._accumulate(block, batch.start)
                         yield batch, tick, block, labels
         finally:
@@ -328,9 +328,11 @@ class _Run:
         ticks = len(self.kept(0, self.length))
         rows: dict[str, list[np.ndarray]] = {}
         labels: dict[str, list[np.ndarray]] = {}
+        begun = -1
         for batch, tick, block, found in self.run():
+            first, begun = batch.start != begun, batch.start
             for name in self.variables:
-                if tick == 0:
+                if first:
                     rest = block[name].shape[2:]
                     rows.setdefault(name, []).append(np.empty((len(batch.x), ticks, *rest), block[name].dtype))
                 rows[name][-1][:, tick : tick + block[name].shape[1]] = block[name]

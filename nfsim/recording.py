@@ -268,4 +268,4 @@ def open(path: str | Path, *, chunks: Any = None) -> xr.Dataset:
     if problems:
         raise ValueError(f"{path}: {problems[0]}")
     # labels are small and always needed: only the variables stay lazy
-    return validate(plain_labels(ds.assign_coords({name: coord.load() for name, coord in ds.coords.items()})))
+    return validate(plain_labels(ds.assign_coords(ds.coords.to_dataset().load().coords)))

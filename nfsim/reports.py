@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -154,14 +155,16 @@ class EnergyLedger(lightning.Callback):
         ds = record(pl_module.model, self.data, variables=("energy_accuracy", "energy_complexity"))
         self.epochs[int(trainer.current_epoch)] = energy_ledger({int(trainer.current_epoch): ds}, by=self.by)
         ledger = xr.concat(list(self.epochs.values()), dim="epoch")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_suffix(".partial.nc")
         ledger.to_netcdf(partial, engine="h5netcdf")
         partial.replace(self.path)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the epochs so far as plain values, for a checkpoint."""
-        return {str(epoch): ds.to_dict(encoding=False) for epoch, ds in self.epochs.items()}
+        """Return the epochs so far as text, since checkpoints hold plain values only."""
+        return {"epochs": json.dumps({str(epoch): ds.to_dict() for epoch, ds in self.epochs.items()})}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the epochs of a checkpoint."""
-        self.epochs = {int(epoch): xr.Dataset.from_dict(ds) for epoch, ds in state_dict.items()}
+        stored = json.loads(state_dict["epochs"])
+        self.epochs = {int(epoch): xr.Dataset.from_dict(ds) for epoch, ds in stored.items()}
