@@ -31,8 +31,8 @@ def clamp(z: Tensor, inverse: Tensor | float) -> Tensor:
 def update_rate(gate: Tensor, rate: str) -> Tensor:
     """Share t of the way to the steady state in one tick.
 
-    "sigmoid": ``t = sigmoid(gate)`` of ``gate = g lambda dt / tau + bias``; "exact": ``t = 1 - exp(-gate)`` without a bias, for
-    which two half steps are one step.
+    "sigmoid": ``t = sigmoid(gate)`` of ``gate = g lambda dt / tau + bias``; "exact": ``t = 1 - exp(-gate)`` without a
+    bias, for which two half steps are one step.
     """
     return torch.sigmoid(gate) if rate == "sigmoid" else -torch.expm1(-gate)
 

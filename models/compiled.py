@@ -29,7 +29,7 @@ class CompiledModel(AbstractModel):
         self.router = Router(connectome, self.paths, tuple(flat.nuclei), self.values) if flat.nuclei else None
 
     def _shared_relays(self) -> Router | None:
-        """One router for the nuclei of all scanned stages that listen to the input alone: one product routes them all."""
+        """One router for the nuclei of all scanned stages that listen to the input alone: one product routes all."""
         flat = self.network.flat
         free = [s for s in self.stages if s.plan.schedule == "scan" and s.router and not s.router.listens]
         nuclei = tuple(n for s in free for n in s.plan.nuclei)

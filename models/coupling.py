@@ -40,7 +40,7 @@ class Coupling:
             self.fixed = self.values.keep(f"{self.key}:laplacian", K - torch.diag(K.sum(-1)))
 
     def pull(self, rows: Tensor) -> Tensor:
-        """F = (K - D) of rows (2N, S) of the drive's weights, on the nodes of both parts; S columns of weight and bias."""
+        """F = (K - D) of rows (2N, S) of the drive's weights, on both parts' nodes; S columns of weight and bias."""
         both = rows.view(2, self.shape[0], -1)
         if self.fixed is None:
             K = self.matrix()

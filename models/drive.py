@@ -3,6 +3,7 @@
 N node of the target, S value of the source. A drive is real, [..., 2N]: both parts come out of one product.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,7 +18,12 @@ from nfsim.wiring import Connectome
 NORMALISE_EPS = 1e-5
 """Semi-saturation of the divisive normalisation, in squared rate."""
 
-ACTIVATION = {"gelu": F.gelu, "relu": F.relu, "tanh": torch.tanh, None: lambda x: x}
+ACTIVATION: dict[str | None, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "relu": F.relu,
+    "tanh": torch.tanh,
+    None: lambda x: x,
+}
 
 
 def divisive(y: Tensor, parts: int = 1) -> Tensor:
@@ -117,7 +123,7 @@ class Drive:
         return dense.reshape(out * self.size, self.width)
 
     def hidden(self, y: Tensor) -> Tensor:
-        """What the last weight acts on: y [..., S], normalised where declared, through the hidden units where there are any."""
+        """What the last weight acts on: y [..., S], normalised where declared, through its hidden units if any."""
         p = self.projection
         if p.rank is None:
             return divisive(y, self.parts) if p.normalise else y

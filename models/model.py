@@ -64,7 +64,8 @@ class AbstractModel(nn.Module):
         self.values = Values(program.connectome, dtype)
         flat = program.connectome.network.flat
         (readout,) = flat.readouts.values()
-        self.labels: tuple[str, ...] = tuple(readout.labels)  # type: ignore[arg-type]
+        assert not isinstance(readout.labels, int)  # a readout turns a number into names
+        self.labels = tuple(readout.labels)
         self.features = sum(i.features for i in flat.inputs.values())
         self.nucleus_names = tuple(flat.nuclei)
 
@@ -127,7 +128,10 @@ class AbstractModel(nn.Module):
         return counts
 
     def node_coords(self) -> dict[str, np.ndarray]:
-        """Coordinates of the node axis: region, population, sector, label, position, latitude, longitude, omega (rad/time)."""
+        """Coordinates of the node axis.
+
+        region, population, sector, label, position, latitude, longitude, omega (rad/time); each (node,).
+        """
         connectome, flat = self.program.connectome, self.network.flat
         nodes, (lat, lon) = connectome.nodes, connectome.lat_lon()
         population = np.repeat(list(flat.populations), [p.size for p in flat.populations.values()])
@@ -157,7 +161,8 @@ class AbstractModel(nn.Module):
         if x.dim() != 3 or x.shape[-1] != self.features or 0 in x.shape:
             inputs = ", ".join(f"{path}: {i.features}" for path, i in self.network.flat.inputs.items())
             raise ValueError(
-                f"x has shape {tuple(x.shape)}; give [batch, time, {self.features}] ({inputs}), with at least one sample and step"
+                f"x has shape {tuple(x.shape)}; give [batch, time, {self.features}] ({inputs}), "
+                "with at least one sample and step"
             )
         like = next(iter(self.values.learned.values()))
         if not x.is_floating_point():

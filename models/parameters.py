@@ -5,7 +5,7 @@ Both backends hold exactly these.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -123,15 +123,19 @@ def _readout(connectome: Connectome, path: str) -> Named:
     rng = random(connectome.network.seed, f"{path}:weight")
     nodes = sum(flat.populations[p].size for p in flat.populations_of(r.reads))
     width = nodes * (3 if r.kind == "state" else 1)
-    yield f"{path}:weight", rng.uniform(-1, 1, (len(r.labels), width)) / math.sqrt(width), True  # type: ignore[arg-type]
-    yield f"{path}:bias", np.zeros(len(r.labels)), True  # type: ignore[arg-type]
+    assert not isinstance(r.labels, int)  # a readout turns a number into names
+    yield f"{path}:weight", rng.uniform(-1, 1, (len(r.labels), width)) / math.sqrt(width), True
+    yield f"{path}:bias", np.zeros(len(r.labels)), True
 
 
 def draw(connectome: Connectome) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Learned parameters and fixed constants, by name, float64."""
     flat = connectome.network.flat
-    learned, fixed = {}, {}
-    makers = [(draw_population, path) for path in flat.populations]
+    learned: dict[str, Tensor] = {}
+    fixed: dict[str, Tensor] = {}
+    makers: list[tuple[Callable[[Connectome, str], Named], str]] = [
+        (draw_population, path) for path in flat.populations
+    ]
     makers += [(_drive if p.kind == "drive" else _coupling, name) for name, p in flat.projections.items()]
     makers += [*((_nucleus, path) for path in flat.nuclei), *((_readout, path) for path in flat.readouts)]
     for make, name in makers:

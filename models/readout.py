@@ -33,7 +33,10 @@ class Readout:
             self.share = values.keep(f"{self.path}:share", share / share.sum(-1, keepdim=True))
 
     def features(self, states: dict[str, Tensor], x: Tensor) -> Tensor:
-        """What the classifier sees [..., width], from states path -> [..., 2, n] and the input [..., F] of the same moment."""
+        """What the classifier sees [..., width].
+
+        From states path -> [..., 2, n] and the input [..., F] of the same moment.
+        """
         z = [states[p] for p in self.reads]
         gain: dict[str, Tensor] = {}
         if self.router:

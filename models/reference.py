@@ -1,10 +1,11 @@
 """The reference backend: the equations of the model written out in float64 and complex numbers, one tick after another.
 
-It shares names and values with the torch backend and nothing of its schedule, layout or factorisations, so that the two can
-be held against each other. Read it beside the table of equations.
+It shares names and values with the torch backend and nothing of its schedule, layout or factorisations, so that the two
+can be held against each other. Read it beside the table of equations.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import networkx
@@ -18,7 +19,12 @@ from nfsim.population import Nucleus
 
 EPS = 1e-6
 C = torch.complex128
-ACTIVATION = {"gelu": F.gelu, "relu": F.relu, "tanh": torch.tanh, None: lambda x: x}
+ACTIVATION: dict[str | None, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "relu": F.relu,
+    "tanh": torch.tanh,
+    None: lambda x: x,
+}
 
 
 def modulus(z: Tensor) -> Tensor:
@@ -110,7 +116,7 @@ class ReferenceModel(AbstractModel):
         return z
 
     def _tick(self, x: Tensor, z: dict[str, Tensor], dt: Tensor | float) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """(1) regional means, (2) gain, (3) coupling from the previous state, (4) steady state, (5) rate, (6) new state."""
+        """(1) regional means, (2) gain, (3) coupling of the last state, (4) steady state, (5) rate, (6) new state."""
         flat, v = self.flat, self.values
         nucleus_gain, g = self._gain(x, z)
         new: dict[str, Tensor] = {}
@@ -138,7 +144,7 @@ class ReferenceModel(AbstractModel):
         return new, self._kept(z, new, u, g, nucleus_gain)
 
     def _gain(self, x: Tensor, z: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """gain_ik = sigmoid(Q_k . K_ik / sqrt(d) - TRN_k + CT_k) by nucleus, over its targets; and g_i by population."""
+        """gain_ik = sigmoid(Q_k . K_ik / sqrt(d) - TRN_k + CT_k) by nucleus, over its targets; g_i by population."""
         flat, v = self.flat, self.values
         m = {
             p: torch.cat([z[p].real.mean(-1, True), z[p].imag.mean(-1, True), modulus(z[p]).mean(-1, True)], -1)
@@ -176,7 +182,8 @@ class ReferenceModel(AbstractModel):
             gain[k] = torch.cat([by_target[path][-1] for path in targets], -1)
         ones = torch.ones(len(x), 1, dtype=torch.float64)
         return gain, {
-            path: sum(gs) / len(gs) if gs else ones.expand(-1, z[path].shape[-1]) for path, gs in by_target.items()
+            path: sum(gs[1:], gs[0]) / len(gs) if gs else ones.expand(-1, z[path].shape[-1])
+            for path, gs in by_target.items()
         }
 
     def _drive(self, path: str, x: Tensor, z: dict[str, Tensor], new: dict[str, Tensor]) -> Tensor:

@@ -1,8 +1,10 @@
 """Thalamic router: nuclei set the volume of the nodes that they target.
 
-``gain_ik = sigmoid(Q_k . K_ik / sqrt(d) - TRN_k + CT_k)`` and ``g_i`` the mean over the nuclei that target i, 1 where none does.
-With ``Q_k = A_k m`` and ``K_ik = B_k [xr_i, xi_i] + C_k p_i`` the product is ``(A_k m) . B_k`` and ``(A_k m) . C_k``, five numbers per
-nucleus, against the five numbers (xr_i, xi_i, p_i) of each node: no array [batch, node, nucleus, d] is ever made.
+``gain_ik = sigmoid(Q_k . K_ik / sqrt(d) - TRN_k + CT_k)`` and ``g_i`` the mean over the nuclei that target i, 1 where
+none does.
+With ``Q_k = A_k m`` and ``K_ik = B_k [xr_i, xi_i] + C_k p_i`` the product is ``(A_k m) . B_k`` and ``(A_k m) . C_k``,
+five numbers per nucleus, against the five numbers (xr_i, xi_i, p_i) of each node: no array [batch, node, nucleus, d] is
+ever made.
 
 K nucleus, P reticular partner, N node, d dimension of query and key, Q = 5, or 3 where no key reads a state.
 """
@@ -106,7 +108,7 @@ class Router:
             keys = [torch.stack([v[f"{n}:key_{part}"] for n in group]) for part in self._key_parts(group[0])]
             contracted = cat(keys).transpose(1, 2) @ query / math.sqrt(query.shape[1])
             by_nucleus |= zip(group, contracted.unbind(0), strict=True)
-        blocks = {True: [], False: []}
+        blocks: dict[bool, list[Tensor]] = {True: [], False: []}
         for n in self.nuclei:
             blocks[self._by_state(n)].append(by_nucleus[n].flatten())
         for n in self.partners:
@@ -164,7 +166,7 @@ class Router:
         return range(start, start + self.sizes[path])
 
     def _columns(self, nucleus: str) -> list[int]:
-        """Columns of what a nucleus relays: three means of each population that it reads, or the features of its inputs."""
+        """Columns of what a nucleus relays: three means of each population that it reads, or its inputs' features."""
         if self._by_state(nucleus):
             return [3 * self.reads.index(path) + part for path in self.relayed[nucleus] for part in range(3)]
         starts, start = {}, 0

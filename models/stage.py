@@ -40,7 +40,7 @@ class Run:
     u: ByPath = field(default_factory=dict)
     """path -> [B, T, 2, n], their drive."""
     v: ByPath = field(default_factory=dict)
-    """path -> [B, T, 2, n], their drive and coupling with the gain that acts on them: the steady state before its limiter."""
+    """path -> [B, T, 2, n], drive and coupling with the gain that acts on them: the steady state before its limiter."""
 
     last: ByPath = field(default_factory=dict)
     """path -> [B, 2, n], state after the last tick."""
@@ -166,8 +166,8 @@ class Stage:
     def outer_drive(self, run: Run, smoothed: bool = False) -> Tensor:
         """What inputs and earlier stages drive, bias and preferred phase included [B, T, 2, N].
 
-        `smoothed` adds the coupling of a single population on its own drive: it is linear, so it acts on the weights, at no
-        cost per step.
+        `smoothed` adds the coupling of a single population on its own drive: it is linear, so it acts on the weights,
+        at no cost per step.
         """
         return cat([self._driven_from_outside(path, run, self.on_drive if smoothed else []) for path in self.paths])
 
@@ -194,7 +194,7 @@ class Stage:
         return u.unflatten(-1, (2, -1))
 
     def gate(self, c: Constants, gain: Tensor | None, dt: Tensor | float) -> Tensor:
-        """What the update rate is made of [..., N]: ``g lambda dt / tau``, plus the bias where the rate is a sigmoid."""
+        """What the update rate is made of [..., N]: ``g lambda dt / tau``, plus the bias if the rate is a sigmoid."""
         gate = c.rate * dt
         if gain is not None and any("time" in d.gain for d in self.dynamics):
             at = self._at("time", gain)
@@ -303,9 +303,8 @@ class _Loop:
         self.before = {p: run.previous(p).unbind(1) for p in before & earlier}
         self.now = {p: run.z[p].unbind(1) for p in {p for d in stage.inner for p in d.source} & earlier}
         self.u_now = {p: run.u[p].unbind(1) for p in {p for k in stage.on_drive for p in k.source} & earlier}
-        per_tick = isinstance(run.dt, Tensor)
-        self.dt = run.dt.unbind(1) if per_tick else None
-        self.turn = [cell.rotation(c.omega, dt) for dt in self.dt] if self.dt else cell.rotation(c.omega, run.dt)
+        self.dt = run.dt.unbind(1) if isinstance(run.dt, Tensor) else None
+        self.turns = [cell.rotation(c.omega, dt) for dt in self.dt or (run.dt,)]
         self.one_dt = run.dt
         self.inverse_ceiling = (
             stage.values[stage.inverse_ceiling] if any(d.limiter == "clamp" for d in stage.dynamics) else None
@@ -328,7 +327,7 @@ class _Loop:
         v = total([stage.scaled("drive", u, gain), stage.scaled("coupling", pull, gain)])
         s = cell.limit(v, stage.values[stage.inverse_square])
         t = self._rate(k, gain)
-        z = cell.cfc_update(z, s, t, self.turn[k] if self.dt else self.turn)  # type: ignore[arg-type]
+        z = cell.cfc_update(z, s, t, self.turns[k if self.dt else 0])
         return (z if self.inverse_ceiling is None else cell.clamp(z, self.inverse_ceiling)), u, v
 
     def _rate(self, k: int, gain: Tensor | None) -> Tensor:
@@ -337,7 +336,7 @@ class _Loop:
         return self.stage.update_rate(self.c, gain, self.dt[k] if self.dt else self.one_dt)
 
     def _driven(self, k: int, u: Tensor, states: ByPath) -> Tensor:
-        """The drive with what populations of this stage add from their previous state, and earlier ones from this tick."""
+        """The drive with what populations of this stage add from their last state, and earlier ones from this tick."""
         y = states | {p: s[k] for p, s in self.now.items()}
         parts = self.stage.split(u)
         for d, weight in zip(self.stage.inner, self.weights, strict=True):

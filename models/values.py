@@ -25,7 +25,9 @@ class Values(nn.Module):
             self.register_buffer(name, value.to(dtype))
 
     def __getitem__(self, name: str) -> Tensor:
-        return self.learned[name] if name in self.learned else self._buffers[name]  # type: ignore[return-value]
+        value = self.learned[name] if name in self.learned else self._buffers[name]
+        assert value is not None  # torch allows a buffer to be empty; none of these is
+        return value
 
     def __contains__(self, name: str) -> bool:
         return name in self.learned or name in self._buffers

@@ -22,8 +22,9 @@ def explain(program: Program) -> str:
         ]
         rows += [f"            {row}" for row in _stage(program, i, stage)]
     ((path, r),) = flat.readouts.items()
+    assert not isinstance(r.labels, int)  # a readout turns a number into names
     reads = ", ".join(flat.populations_of(r.reads))
-    rows += [f"readout   {path}: {r.kind} of {reads}, {r.when} step(s), {len(tuple(r.labels))} labels", ""]  # type: ignore[arg-type]
+    rows += [f"readout   {path}: {r.kind} of {reads}, {r.when} step(s), {len(r.labels)} labels", ""]
     counts = ledger(program)
     rows += [f"parameters  {name:<16}{count:>10,}" for name, count in counts.items()]
     rows.append(f"            {'total':<16}{sum(counts.values()):>10,}")
