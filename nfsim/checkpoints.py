@@ -20,7 +20,7 @@ SHOWN = 5
 
 def declaration(model: nn.Module) -> str:
     """JSON text that a model can be built from again: its network's, else what its own `to_json` gives; else ""."""
-    declared = getattr(model, "network", model)
+    declared: Any = getattr(model, "network", model)
     return declared.to_json() if hasattr(declared, "to_json") else ""
 
 

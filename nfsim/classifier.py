@@ -36,12 +36,8 @@ class Classifier(lightning.LightningModule):
         self.record = ENERGIES if settings.energy_weight else ()
         classes = len(model.labels)  # type: ignore[arg-type]
         # values are checked once, when they are read; doing so at each step costs more than the metric
-        self.accuracy = nn.ModuleDict(
-            {
-                name: MulticlassAccuracy(classes, average="micro", validate_args=False)
-                for name in ("train_part", "val_part")
-            }
-        )
+        self.train_accuracy = MulticlassAccuracy(classes, average="micro", validate_args=False)
+        self.val_accuracy = MulticlassAccuracy(classes, average="micro", validate_args=False)
         self._sums: dict[str, list[Tensor]] = {}
 
     def loss(self, batch: Batch, part: str) -> Tensor:
@@ -54,11 +50,14 @@ class Classifier(lightning.LightningModule):
             loss = loss + settings.energy_weight * free_energy(out.record, batch.lengths, batch.x.shape[1])
         if settings.confidence_weight:
             loss = loss + settings.confidence_weight * confidence(logits)
-        self.accuracy[f"{part}_part"].update(logits.detach(), target)
+        self._accuracy(part).update(logits.detach(), target)
         # kept as tensors: reading a number at each step would wait for the device
         total, count = self._sums.get(part, [loss.new_zeros(()), loss.new_zeros(())])
         self._sums[part] = [total + loss.detach() * len(target), count + len(target)]
         return loss
+
+    def _accuracy(self, part: str) -> MulticlassAccuracy:
+        return self.train_accuracy if part == "train" else self.val_accuracy
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Loss of a training batch."""
@@ -83,7 +82,7 @@ class Classifier(lightning.LightningModule):
 
     def _log(self, part: str) -> None:
         total, count = self._sums.pop(part)
-        accuracy = self.accuracy[f"{part}_part"]
+        accuracy = self._accuracy(part)
         self.log_dict({f"{part}/loss": total / count, f"{part}/accuracy": accuracy.compute()})
         accuracy.reset()
 

@@ -61,7 +61,7 @@ def sweep(words: Sequence[str]) -> None:
     from nfsim.configuration import compose, expand, settle
 
     lines, jobs = expand(words)
-    settings, found = None, {}
+    settings, found = None, dict[str, None]()
     for job in jobs or [[]]:  # what is wrong with any run is said before the first starts
         try:
             settings = settle(compose(job))

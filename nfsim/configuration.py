@@ -9,15 +9,16 @@ from typing import Any
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
 from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
+from nfsim.conf import groups
+from nfsim.consistency import problems
 from nfsim.errors import BuildError
-from nfsim.settings import SCHEMAS, Settings, problems
+from nfsim.settings import SCHEMAS, Settings
 
 # keys below these take any name, so that Hydra must be told to add them
 _OPEN = ("network.options",)
@@ -89,7 +90,7 @@ def read(path: Path) -> DictConfig:
         stored = OmegaConf.load(path)
         config = OmegaConf.structured(Settings)
         for group, schemas in SCHEMAS.items():
-            config[group] = OmegaConf.structured(schemas[stored[group].name])
+            config[group] = OmegaConf.structured(schemas[OmegaConf.select(stored, f"{group}.name")])
         merged = OmegaConf.merge(config, stored)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: there is no such file; name the folder of a run") from None
@@ -115,23 +116,11 @@ def amend(config: DictConfig, overrides: Iterable[str]) -> DictConfig:
     return amended
 
 
-def groups() -> dict[str, list[str]]:
-    """Return the names of the options of every group."""
-    with _hydra():
-        return _groups()
-
-
 @contextmanager
 def _hydra() -> Iterator[None]:
     register()
     with initialize_config_module("nfsim.conf", version_base="1.3"):
         yield
-
-
-def _groups() -> dict[str, list[str]]:
-    loader = GlobalHydra.instance().config_loader()
-    names = [name for name in loader.list_groups("") if name not in ("hydra", "schema")]
-    return {name: loader.get_group_options(name) for name in sorted(names)}
 
 
 def _composed(overrides: Iterable[Override]) -> DictConfig:
@@ -144,7 +133,7 @@ def _composed(overrides: Iterable[Override]) -> DictConfig:
 def _parsed(overrides: Iterable[str], sweep: bool = False) -> tuple[list[Override], list[str]]:
     """Overrides that can be read, and what is wrong with the others."""
     overrides = list(overrides)
-    parser, known = OverridesParser.create(), _groups()
+    parser, known = OverridesParser.create(), groups()
     if any(text.startswith("hydra.searchpath=") for text in overrides):
         known = {group: [] for group in known}  # further folders may hold further options: Hydra looks them up
     items, found = [], []
@@ -179,7 +168,7 @@ def _override_problems(item: Override, text: str, known: dict[str, list[str]], s
 
 def _split(items: Iterable[Override]) -> tuple[list[Override], list[Override]]:
     """Overrides that choose an option of a group, or how Hydra runs, and those that set a value of ours."""
-    known = _groups()
+    known = groups()
     chosen = [item for item in items if item.key_or_group in known or item.key_or_group.startswith("hydra")]
     return chosen, [item for item in items if item not in chosen]
 

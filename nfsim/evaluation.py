@@ -27,7 +27,7 @@ def evaluate(model: nn.Module, data: AbstractData, split: str = "test") -> dict[
     try:
         with torch.inference_mode():
             for batch in loader:
-                x, target, lengths = (None if part is None else part.to(device) for part in batch)
+                x, target, lengths = batch.to(device)
                 logits, target = aligned(model(x, lengths=lengths).logits, target, lengths)
                 right = right + (logits.argmax(-1) == target).sum().cpu()
                 loss = loss + cross_entropy(logits, target, reduction="sum").cpu()

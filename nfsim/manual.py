@@ -3,6 +3,8 @@
 import ast
 from pathlib import Path
 
+from nfsim.conf import groups
+
 HERE = Path(__file__).parent
 ROOT = "Settings"
 
@@ -11,10 +13,7 @@ def manual() -> str:
     """Every group with its options, and every key with its default, meaning and unit."""
     classes = {node.name: node for node in _tree().body if isinstance(node, ast.ClassDef)}
     text = ["groups (group=option):"]
-    for group in sorted(path for path in (HERE / "conf").iterdir() if path.is_dir()):
-        options = sorted(path.stem for path in group.glob("*.yaml"))
-        if options:
-            text.append(f"  {group.name:<12}{', '.join(options)}")
+    text += [f"  {group:<12}{', '.join(options)}" for group, options in groups().items()]
     for title, key, names in (
         ("keys (key=value)", "", [ROOT]),
         ("data=digits | mnist", "data", ["LoadingSettings", "MNISTSettings"]),
@@ -38,11 +37,11 @@ def _tree() -> ast.Module:
 def _keys(node: ast.ClassDef, prefix: str) -> list[str]:
     lines = []
     for item, after in zip(node.body, node.body[1:], strict=False):
-        if isinstance(item, ast.AnnAssign) and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+        if isinstance(item, ast.AnnAssign) and isinstance(after, ast.Expr):
             default = _default(item.value)
             name = ast.unparse(item.target)
             if name != "name" or not prefix:  # that of an option says which it is, and is not for the user to set
-                lines.append(f"  {f'{prefix}{name}={default}':<36} {after.value.value}")
+                lines.append(f"  {f'{prefix}{name}={default}':<36} {ast.literal_eval(after.value)}")
     return lines
 
 

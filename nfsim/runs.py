@@ -20,6 +20,7 @@ from nfsim.data.abstract import AbstractData
 from nfsim.errors import BuildError
 from nfsim.evaluation import evaluate
 from nfsim.files import write_text
+from nfsim.network import Network
 from nfsim.settings import Settings
 from nfsim.training import check_fit, fit
 
@@ -77,8 +78,9 @@ def train(run: Run, *, resume: bool = False) -> dict[str, Any]:
     if resume:
         _check_resume(run, folder)
     write_text(folder / CONFIG, OmegaConf.to_yaml(config))
-    if hasattr(run.model, "network"):
-        write_text(folder / NETWORK, run.model.network.to_json(indent=1))
+    network = getattr(run.model, "network", None)
+    if isinstance(network, Network):
+        write_text(folder / NETWORK, network.to_json(indent=1))
     result = fit(
         run.model,
         run.data,

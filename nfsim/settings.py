@@ -1,24 +1,61 @@
-"""Settings of a training run: every configuration group, field by field, and the rules between the fields.
+"""Settings of a training run: every configuration group, field by field.
 
 These dataclasses are the schema of the files in `nfsim/conf`, the source of `nfsim train --help`, and the settings that
 the Python functions take. None is frozen, since Hydra writes into them.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from enum import Enum
-from math import inf, isfinite
 from typing import Any
 
 REQUIRED = "???"
 """What Hydra reads as: must be given."""
 
-Schedule = Enum("Schedule", {name: name for name in ("one_cycle", "cosine", "constant")})
-Device = Enum("Device", {name: name for name in ("auto", "cpu", "cuda", "mps")})
-Select = Enum("Select", {name: name for name in ("best", "last")})
-When = Enum("When", {name: name for name in ("last", "mean", "each")})
-Gating = Enum("Gating", {name: name for name in ("state", "feedforward")})
-Activation = Enum("Activation", {name: name for name in ("relu", "gelu")})
+
+class Schedule(Enum):
+    """Course of the learning rate."""
+
+    one_cycle = "one_cycle"
+    cosine = "cosine"
+    constant = "constant"
+
+
+class Device(Enum):
+    """Where to compute."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+class Select(Enum):
+    """Which epoch's weights are kept."""
+
+    best = "best"
+    last = "last"
+
+
+class When(Enum):
+    """Steps that a readout reads."""
+
+    last = "last"
+    mean = "mean"
+    each = "each"
+
+
+class Gating(Enum):
+    """What a thalamus reads."""
+
+    state = "state"
+    feedforward = "feedforward"
+
+
+class Activation(Enum):
+    """Nonlinearity of hidden units."""
+
+    relu = "relu"
+    gelu = "gelu"
 
 
 @dataclass
@@ -247,80 +284,3 @@ SCHEMAS: dict[str, dict[str, type]] = {
     "model": {"network": NetworkModelSettings, "mlp": MLPSettings},
 }
 """{group: {option: its fields}}; each option has a file of its name in `nfsim/conf/GROUP`."""
-
-
-def problems(settings: Settings) -> list[str]:
-    """Return every rule that a run's settings break, each as key, value, rule, cure."""
-    return [*_ranges(settings, ""), *_combinations(settings)]
-
-
-# key: (least, most, whether the least itself is allowed); most is never allowed
-_RANGES: dict[str, tuple[float, float, bool]] = {
-    "seed": (0, 2**63, True),
-    "data.batch": (1, inf, True),
-    "data.evaluation_batch": (1, inf, True),
-    "data.workers": (0, inf, True),
-    "data.shift": (0, inf, True),
-    "data.validation": (1, 60_000, True),
-    "data.limit": (0, 60_000, True),
-    "data.split_seed": (0, 2**63, True),
-    "network.ticks": (1, inf, True),
-    "network.sensory": (1, inf, True),
-    "network.prefrontal": (1, inf, True),
-    "network.motor": (1, inf, True),
-    "network.rank": (1, inf, True),
-    "network.nuclei": (0, inf, True),
-    "network.neighbours": (0, inf, True),
-    "network.coupling": (0, inf, True),
-    "model.dropout": (0, 1, True),
-    "trainer.epochs": (1, inf, True),
-    "trainer.lr": (0, inf, False),
-    "trainer.warmup": (0, 1, True),
-    "trainer.weight_decay": (0, inf, True),
-    "trainer.clip": (0, inf, True),
-    "trainer.label_smoothing": (0, 1, True),
-    "trainer.energy_weight": (0, inf, True),
-    "trainer.confidence_weight": (0, inf, True),
-    "trainer.patience": (0, inf, True),
-}
-
-
-def _ranges(settings: Any, prefix: str) -> Iterator[str]:
-    for item in fields(settings):
-        key, value = f"{prefix}{item.name}", getattr(settings, item.name)
-        if is_dataclass(value):
-            yield from _ranges(value, f"{key}.")
-        elif isinstance(value, float) and not isfinite(value):
-            yield f"{key}={value}: not a finite number; give one"
-        elif value is not None and key in _RANGES:
-            least, most, closed = _RANGES[key]
-            if not (least <= value if closed else least < value) or value >= most:
-                span = f"{'>=' if closed else '>'} {least}" + (f" and < {most}" if most < inf else "")
-                yield f"{key}={value}: must be {span}; change it"
-
-
-def _combinations(settings: Settings) -> Iterator[str]:
-    network, model, trainer = settings.network.name, settings.model.name, settings.trainer
-    if model == "network" and network == "none":
-        yield "model=network needs a declaration; choose network=hierarchy or another"
-    if model != "network" and network != "none":
-        yield f"network={network}: model={model} takes no network; leave network out"
-    if model != "network" and trainer.energy_weight:
-        yield (
-            f"trainer.energy_weight={trainer.energy_weight}: model={model} has no free energy; "
-            "set it to 0 or train model=network"
-        )
-    if isinstance(settings.model, MLPSettings) and any(units < 1 for units in settings.model.hidden):
-        yield f"model.hidden={settings.model.hidden}: every layer needs at least one unit; remove or raise the others"
-    if 0 < trainer.epochs <= trainer.patience:
-        yield (
-            f"trainer.patience={trainer.patience}: never runs out in {trainer.epochs} epochs; "
-            "give fewer, or 0 to train them all"
-        )
-    if isinstance(settings.data, MNISTSettings) and settings.data.validation + settings.data.limit > 60_000:
-        yield (
-            f"data.limit={settings.data.limit}: only {60_000 - settings.data.validation} training images are left "
-            "beside validation; lower one of them"
-        )
-    if "/" in settings.name or "\\" in settings.name or settings.name.startswith("."):
-        yield f"name={settings.name}: not the name of a folder; leave out slashes and the leading dot"

@@ -9,7 +9,8 @@ from omegaconf import OmegaConf
 import nfsim
 from nfsim import configuration, settings
 from nfsim.assembly import MODELS, NETWORKS, make_data, make_model, make_network
-from nfsim.configuration import amend, compose, expand, groups, settle
+from nfsim.conf import groups
+from nfsim.configuration import amend, compose, expand, settle
 from nfsim.data import DATASETS
 from nfsim.manual import manual
 from nfsim.settings import SCHEMAS, FactorySettings, Settings, TrainerSettings

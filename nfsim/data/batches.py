@@ -1,7 +1,7 @@
 """Batches by index from tensors in memory."""
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,7 +32,12 @@ class Batch(NamedTuple):
 
     def at(self, index: Tensor) -> "Batch":
         """Return the samples at `index`, (B,) int64."""
-        return Batch(*(part if part is None else part[index] for part in self))
+        return Batch(self.x[index], self.target[index], None if self.lengths is None else self.lengths[index])
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the samples on a device."""
+        lengths = None if self.lengths is None else self.lengths.to(device)
+        return Batch(self.x.to(device), self.target.to(device), lengths)
 
 
 class EpochOrder(Sampler[tuple[int, Tensor]]):
@@ -78,6 +83,6 @@ class Batches(Dataset[Batch]):
         return batch._replace(x=self.layout(x))
 
 
-def unchanged(batch: Batch) -> Batch:
+def unchanged(batch: Any) -> Any:
     """Return the batch itself: a loader would otherwise convert what is a tensor already."""
     return batch
