@@ -13,6 +13,7 @@ from nfsim.compiler.program import Program
 from nfsim.models.parameters import group
 from nfsim.models.values import Values
 from nfsim.network import Network
+from nfsim.values import is_number
 
 RECORDABLE = (
     "z",
@@ -169,31 +170,34 @@ class AbstractModel(nn.Module):
             raise TypeError(f"x has dtype {x.dtype}; give {like.dtype}, as x.to({like.dtype})")
         if x.device != like.device:
             raise ValueError(f"x is on {x.device} and the model on {like.device}; move one of them")
-        # a sum is not finite when one of its terms is not, and is one pass; it may also overflow, so look again
-        if (
-            not torch.compiler.is_compiling()
-            and not math.isfinite(x.detach().sum().item())
-            and not bool(torch.isfinite(x).all())
-        ):
+        x = x.to(like.dtype)  # before the next look at it: a finite float64 may be infinite in float32
+        if not _finite(x):
             where = torch.nonzero(~torch.isfinite(x))[0].tolist()
             raise ValueError(f"x is not finite at [batch, time, feature] = {where}; clean or impute the data")
         record = (record,) if isinstance(record, str) else tuple(record)
         for name in record:
             if name not in RECORDABLE:
                 raise ValueError(f"record {name!r} is unknown; choose from {', '.join(RECORDABLE)}")
-        x = x.to(like.dtype)
         return Call(x, self._checked_state(state, x), self._checked_dt(dt, x), _checked_lengths(lengths, x), record)
 
     def _checked_state(self, state: Any, x: Tensor) -> Tensor | None:
         if state is None:
             return None
         n = sum(p.size for p in self.network.flat.populations.values())
-        if not isinstance(state, dict) or set(state) != {"xr", "xi"}:
+        if (
+            not isinstance(state, dict)
+            or set(state) != {"xr", "xi"}
+            or not all(isinstance(value, Tensor) for value in state.values())
+        ):
             raise ValueError("state is not the state of an earlier Output; pass output.state, with its xr and xi")
         for name, value in state.items():
             if tuple(value.shape) != (x.shape[0], n):
                 raise ValueError(
                     f"state {name} has shape {tuple(value.shape)}; give (batch, node) = ({x.shape[0]}, {n})"
+                )
+            if not _finite(value):
+                raise ValueError(
+                    f"state {name} holds a value that is not finite; start from a state that has not diverged"
                 )
         return torch.stack([state["xr"], state["xi"]], dim=1).to(x)
 
@@ -206,17 +210,25 @@ class AbstractModel(nn.Module):
             if not bool((torch.isfinite(dt) & (dt > 0)).all()):
                 raise ValueError("dt holds a value that is not finite and above 0; give the duration of every step")
             return dt.to(x).expand(x.shape[:2])
-        value = float(dt)
-        if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"dt {value} is not a finite number above 0; give the duration of a step")
-        return value
+        value = dt.item() if isinstance(dt, Tensor) else dt
+        if not (is_number(value) and value > 0):
+            raise ValueError(f"dt {value!r} is not a finite number above 0; give the duration of a step")
+        return float(value)
+
+
+def _finite(x: Tensor) -> bool:
+    """Whether all values are; taken to be so while a graph is being traced."""
+    if torch.compiler.is_compiling():
+        return True
+    # a sum is not finite when one of its terms is not, and is one pass; it may also overflow, so look again
+    return math.isfinite(x.detach().sum().item()) or bool(torch.isfinite(x).all())
 
 
 def _checked_lengths(lengths: Any, x: Tensor) -> Tensor | None:
     if lengths is None:
         return None
     lengths = torch.as_tensor(lengths, device=x.device)
-    if lengths.is_floating_point() or tuple(lengths.shape) != (x.shape[0],):
+    if lengths.is_floating_point() or lengths.dtype == torch.bool or tuple(lengths.shape) != (x.shape[0],):
         raise ValueError(
             f"lengths {tuple(lengths.shape)} of {lengths.dtype} are not one whole number per sample; give [batch]"
         )
