@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from nfsim.analysis._kernels import in_blocks, kernel, parts
 
 

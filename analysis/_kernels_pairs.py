@@ -7,8 +7,9 @@ sample counts for a pair when both nodes have a phase there (neither 0, NaN nor 
 from __future__ import annotations
 
 import numpy as np
-from nfsim.analysis._kernels import in_blocks, kernel, parts, unit
 from scipy.linalg import blas
+
+from nfsim.analysis._kernels import in_blocks, kernel, parts, unit
 
 _SAMPLES = 1024  # longest sum in float32; partial sums add in complex128
 
@@ -29,7 +30,7 @@ def _valid_counts(valid: np.ndarray) -> np.ndarray:
     """Return on how many samples both nodes of a pair are valid; valid is [..., node, sample] bool."""
     if valid.all():
         return np.full((*valid.shape[:-1], valid.shape[-2]), float(valid.shape[-1]))
-    mask = valid.astype(np.float32 if valid.shape[-1] < 2**24 else np.float64)
+    mask: np.ndarray = valid.astype(np.float32 if valid.shape[-1] < 2**24 else np.float64)
     return np.asarray(mask @ mask.swapaxes(-1, -2), np.float64)
 
 

@@ -130,7 +130,7 @@ def pair_name(node: str) -> str:
     return f"{node}_j"
 
 
-def with_pair_coords(result: xr.DataArray, data: xr.DataArray, node: str) -> xr.DataArray:
+def with_pair_coords(result: xr.DataArray, data: xr.DataArray | xr.Dataset, node: str) -> xr.DataArray:
     """Return a node by node matrix with the coordinates of its nodes on both dims: `region` and `region_j`."""
     other = pair_name(node)
     coords = {}

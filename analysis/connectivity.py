@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 import xarray as xr
+
 from nfsim.analysis import _kernels_pairs as kernels
 from nfsim.analysis._labels import (
     Over,

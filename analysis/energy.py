@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+
 from nfsim.analysis import _kernels_energy as kernels
 from nfsim.analysis._labels import additive, complex_state, describe, threads
 
@@ -77,9 +78,9 @@ def free_energy(
 
     def both(*blocks: np.ndarray) -> np.ndarray:
         lead = np.broadcast_shapes(*(b.shape[:-2] for b in blocks[:3]), blocks[3].shape[:-1])
-        full = [np.broadcast_to(b, (*lead, *b.shape[-2:])) for b in blocks[:3]]
+        state, toward, precision = (np.broadcast_to(b, (*lead, *b.shape[-2:])) for b in blocks[:3])
         start = np.broadcast_to(blocks[3], (*lead, blocks[3].shape[-1]))
-        return kernels.free_energy(*full, start, blocks[4], threads=workers)
+        return kernels.free_energy(state, toward, precision, start, blocks[4], threads=workers)
 
     parts = xr.apply_ufunc(
         both, *inputs, prior.reset_coords(drop=True),

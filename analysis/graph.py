@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+
 from nfsim.analysis._labels import pair_name
 
 

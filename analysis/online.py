@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+
 from nfsim.analysis import _kernels_pairs as pairs
 from nfsim.analysis._kernels import order_sums
 from nfsim.analysis._labels import describe, with_pair_coords
@@ -194,9 +195,9 @@ class Online:
             found["plv"] = describe(matrix, "plv", long_name="phase-locking value", source="Lachaux et al. 1999")
         if "functional_connectivity" in self._sums:
             sums = self._labelled(np.moveaxis(self._sums["functional_connectivity"], 0, -1), "statistic")
-            value, _ = correlation_of_sums(sums, "node")
+            correlation, _ = correlation_of_sums(sums, "node")
             name = "functional_connectivity"
-            found[name] = describe(value, name, long_name="functional connectivity", source="Biswal et al. 1995")
+            found[name] = describe(correlation, name, long_name="functional connectivity", source="Biswal et al. 1995")
         return found
 
     def _labelled(self, values: np.ndarray, *more: str) -> xr.DataArray:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
+
 from nfsim.analysis._labels import complex_state, describe, real_signal, uniform_step
 
 
@@ -182,14 +184,15 @@ def wavelet(
 def from_phase(angles: xr.DataArray | xr.Dataset, *, variable: str | None = None) -> xr.DataArray:
     """Return unit complex numbers exp(i*angle) of angles in rad, so that phase measures take them; NaN stays NaN."""
     x = real_signal(angles, "from_phase", variable)
-    return describe(np.exp(1j * x), "z", long_name="unit phase", source="exp(i*phase)")
+    unit: Any = np.exp(1j * x)  # a DataArray, though the stubs of numpy say ndarray
+    return describe(unit, "z", long_name="unit phase", source="exp(i*phase)")
 
 
 def phase(data: xr.DataArray | xr.Dataset) -> xr.DataArray:
     """Return the angle of complex states, rad in (-pi, pi]; NaN where the state is 0 and has none."""
     z = complex_state(data, "phase")
-    angle = np.arctan2(z.imag, z.real).where(abs(z) > 0)
-    return describe(angle, "phase", units="rad", long_name="phase", source="arg z")
+    angle: Any = np.arctan2(z.imag, z.real)  # a DataArray, though the stubs of numpy say ndarray
+    return describe(angle.where(abs(z) > 0), "phase", units="rad", long_name="phase", source="arg z")
 
 
 def rate(data: xr.DataArray | xr.Dataset) -> xr.DataArray:

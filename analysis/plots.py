@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
+
 from nfsim.analysis._labels import pair_name, variable
 
 if TYPE_CHECKING:

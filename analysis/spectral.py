@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
+
 from nfsim.analysis import _kernels_pairs as kernels
 from nfsim.analysis._labels import (
     Over,

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+
 from nfsim.analysis._labels import check_dim
 
 METHODS = ("time_shift", "phase_shuffle")

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+
 from nfsim.analysis import _kernels
 from nfsim.analysis._labels import (
     Over,
@@ -89,7 +90,8 @@ def order_parameter(
         total, count = _group_means(z, dims, by, int(order))
     few = count < 2
     r = abs(total).clip(max=1).where(~few)  # single precision can end 1e-7 above 1
-    psi = np.arctan2(total.imag, total.real).where(~few)
+    angle: Any = np.arctan2(total.imag, total.real)  # a DataArray, though the stubs of numpy say ndarray
+    psi = angle.where(~few)
     return xr.Dataset(
         {
             "r": describe(r, "r", long_name=_long_name("order parameter", by, order), source=_KURAMOTO),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
+
 from nfsim.analysis._kernels import in_blocks, kernel, parts, unit
 from nfsim.analysis._labels import additive, complex_state, describe, dims_over, threads
 from nfsim.analysis._sphere import neighbours_within, positions

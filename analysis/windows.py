@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+
 from nfsim.analysis._labels import describe, pair_name, real_signal, uniform_step
 from nfsim.analysis.connectivity import functional_connectivity
 

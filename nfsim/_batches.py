@@ -59,14 +59,15 @@ def batches(data: Any, batch: int, samples: int | None) -> tuple[Any, int | None
             if room <= 0:
                 return
             parts = tuple(None if part is None else part[: int(min(room, len(part)))] for part in parts)
-            yield batch_of(start, *parts)
-            start += len(parts[0])
+            made = batch_of(start, *parts)
+            yield made
+            start += len(made.x)
 
     return loaded, samples if samples is not None and _holds(source, samples) else None
 
 
 def _holds(source: Any, samples: int) -> bool:
-    dataset = getattr(source, "dataset", None)
+    dataset: Any = getattr(source, "dataset", None)
     return hasattr(dataset, "__len__") and len(dataset) >= samples
 
 

@@ -14,7 +14,7 @@ def split_complex(ds: xr.Dataset) -> xr.Dataset:
         if var.dtype.kind == "c":
             parts = {f"{name}_real": var.real, f"{name}_imag": var.imag}
             parts = {key: part.assign_attrs(var.attrs, complex_part_of=name) for key, part in parts.items()}
-            ds = ds.drop_vars(name).assign(parts)
+            ds = ds.drop_vars([name]).assign(parts)
     return plain_labels(ds)
 
 

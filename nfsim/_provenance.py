@@ -16,7 +16,7 @@ def provenance(*, network: str = "", config: Any = None, seed: int | None = None
         nfsim_version = version("neuralfield-sim")
     except PackageNotFoundError:
         nfsim_version = "unknown"
-    found = {"nfsim_version": nfsim_version, "network": network}
+    found: dict[str, Any] = {"nfsim_version": nfsim_version, "network": network}
     if config is not None:
         found["config"] = config if isinstance(config, str) else json.dumps(config, sort_keys=True)
     if seed is not None:

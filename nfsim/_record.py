@@ -173,7 +173,7 @@ class _Run:
             ds[name] = (rule.dims, np.broadcast_to(np.zeros((), dtype), [sizes[d] for d in rule.dims]))
         if "steady" in self.variables:
             ds["initial"] = ("node", self.initial())
-        dims = {"target": ("trial",), "prediction": ("trial",)}
+        dims: dict[str, tuple[str, ...]] = {"target": ("trial",), "prediction": ("trial",)}
         if self.first.target is not None and self.first.target.ndim == 2:
             dims["target"] = ("trial", "time")
         if self.network.flat.readouts and next(iter(self.network.flat.readouts.values())).when == "each":

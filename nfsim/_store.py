@@ -81,7 +81,11 @@ class Writer:
         else:
             self._create(chunks or {})
         self._group = zarr.open_group(self.path, mode="r+", use_consolidated=False)
-        self._arrays = {name: self._group[name] for name in self._growing}
+        self._arrays: dict[str, zarr.Array[Any]] = {}
+        for name in self._growing:
+            array = self._group[name]
+            assert isinstance(array, zarr.Array)  # created so, or compared with the template
+            self._arrays[name] = array
 
     def __enter__(self) -> Writer:
         """Return the writer; leaving the block closes the store, unless an exception is on its way."""
@@ -100,8 +104,8 @@ class Writer:
         growing = {}
         for name, var in self._growing.items():
             shape = tuple(size if dim == self.along else var.sizes[dim] for dim in var.dims)
-            lengths = {**{dim: max(1, var.sizes[dim]) for dim in var.dims}, **chunks, self.along: self.chunk}
-            encoding[name] = {"chunks": tuple(lengths[dim] for dim in var.dims), "fill_value": _fill(var.dtype)}
+            lengths = {**{str(dim): max(1, var.sizes[dim]) for dim in var.dims}, **chunks, self.along: self.chunk}
+            encoding[name] = {"chunks": tuple(lengths[str(dim)] for dim in var.dims), "fill_value": _fill(var.dtype)}
             growing[name] = (shape, var)
         partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
         shutil.rmtree(partial, ignore_errors=True)
@@ -112,9 +116,9 @@ class Writer:
         group = zarr.open_group(partial, mode="r+")
         for name, (shape, var) in growing.items():
             group.create_array(
-                name, shape=shape, dtype=var.dtype, chunks=encoding[name]["chunks"], dimension_names=var.dims,
-                fill_value=encoding[name]["fill_value"], attributes=_plain(var.attrs), config={"write_empty_chunks":
-                True},
+                name, shape=shape, dtype=var.dtype, chunks=encoding[name]["chunks"],
+                dimension_names=[str(dim) for dim in var.dims], fill_value=encoding[name]["fill_value"],
+                attributes=_plain(var.attrs), config={"write_empty_chunks": True},
             )  # fmt: skip
         # the CF attribute by which xarray tells coordinates from variables
         labels = sorted(str(name) for name in self._template.coords if name not in self._template.dims)
@@ -227,7 +231,7 @@ def read(path: Path, chunks: Any) -> xr.Dataset:
         group = zarr.open_group(path, mode="r", use_consolidated=False)
     except Exception as error:
         raise ValueError(f"{path}: not a zarr group ({error}); nfsim.open reads recordings that nfsim wrote") from error
-    attrs = dict(group.attrs)
+    attrs: dict[str, Any] = dict(group.attrs)
     if "nfsim_schema" not in attrs:
         raise ValueError(
             f"{path}: a zarr group without nfsim_schema; open it with xarray and bring its array in with "
@@ -237,7 +241,7 @@ def read(path: Path, chunks: Any) -> xr.Dataset:
         return xr.open_zarr(path, chunks=chunks)
     along, valid = attrs["valid_dim"], int(attrs["valid_length"])
     try:
-        arrays = dict(group.arrays())
+        arrays: dict[str, Any] = dict(group.arrays())
     except Exception as error:
         raise ValueError(f"{path}: metadata of an array are damaged ({error})") from error
     growing = [n for n, a in arrays.items() if along in (a.metadata.dimension_names or ())]

@@ -53,9 +53,9 @@ def record_run(
     x, target, lengths = opened.data.samples(split)
     if samples < 1:
         raise ValueError(f"samples={samples}: give a number from 1 to {len(x)}, the {split} split's size")
-    parts = [None if part is None else part[:samples] for part in (x, target, lengths)]
     config = (folder / "config.yaml").read_text()
-    data = (opened.data.layout(parts[0]).float(), *parts[1:])
+    rest = [None if part is None else part[:samples] for part in (target, lengths)]
+    data = (opened.data.layout(x[:samples]).float(), *rest)
     store = folder / RECORDING if to is None else Path(to)
     return record(model, data, variables=variables, every=every, to=store, online=online, resume=resume, config=config)
 
