@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
+from math import isclose
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,6 +123,11 @@ def check_fit(model: nn.Module, data: AbstractData, settings: TrainerSettings) -
             f"{name}: has the {len(data.labels)} labels {_few(data.labels)}, the model the {len(labels)} "
             f"{_few(labels)}; declare the Readout with the dataset's"
         )
+    steps, dt = getattr(model, "steps", data.steps), getattr(getattr(model, "network", None), "dt", data.dt)
+    if steps != data.steps:
+        found.append(f"{name}: has {data.steps} steps, the model takes {steps}; build the model for {data.steps}")
+    if not isclose(dt, data.dt):
+        found.append(f"{name}: has a step every {data.dt}, the network every {dt}; declare Network(dt={data.dt})")
     if settings.energy_weight and not hasattr(model, "network"):
         found.append(
             f"energy_weight {settings.energy_weight}: {type(model).__name__} has no free energy; set the weight to 0"

@@ -1,6 +1,7 @@
 """Training: its losses, its schedule, its checkpoints, and that an interrupted run goes on as if nothing had been."""
 
 import csv
+import io
 import math
 import warnings
 
@@ -8,15 +9,18 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
-from nfsim.models.mlp import MLP
+from rich.console import Console
 
 import nfsim
 from nfsim import checkpoints
 from nfsim.callbacks import BEST, HISTORY, LAST, as_csv
 from nfsim.data import Arrays
 from nfsim.evaluation import evaluate
+from nfsim.files import replacing, write_text
 from nfsim.losses import aligned, confidence, free_energy, valid_steps
+from nfsim.models.mlp import MLP
 from nfsim.optimization import optimizer, rate
+from nfsim.progress import LINES, Progress
 from nfsim.runs import load
 from nfsim.settings import Device, Schedule, Select, TrainerSettings
 from nfsim.training import fit
@@ -247,7 +251,27 @@ def test_the_history_is_a_table_with_a_row_for_each_epoch(tmp_path):
     assert as_csv([{"a": 1.0}, {"a": 2.0, "b": 3.0}]) == "a,b\n1.0,\n2.0,3.0\n"
 
 
+def test_progress_is_a_bar_on_a_terminal_and_some_lines_elsewhere():
+    for terminal in (True, False):
+        console = Console(file=io.StringIO(), force_terminal=terminal, width=100)
+        fit(some_model(), some_data(), epochs=25, progress=False, callbacks=[Progress(console)])
+        text = console.file.getvalue()
+        assert ("epoch 25/25" in text) is True
+        assert ("━" in text) is terminal
+        assert terminal or len(text.splitlines()) <= LINES
+
+
 # Checkpoints
+
+
+def test_a_file_whose_writing_fails_stays_what_it_was(tmp_path):
+    path = tmp_path / "file"
+    write_text(path, "before")
+    with pytest.raises(OSError, match="disk full"), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise OSError("disk full")
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_checkpoint_holds_plain_values_the_declaration_and_the_labels(tmp_path):
@@ -315,12 +339,22 @@ def test_a_checkpoint_that_is_not_there_is_named(tmp_path):
 
 
 def test_model_and_data_that_do_not_fit_are_refused_with_all_reasons():
-    model = MLP(4, ["a", "b", "c"], 3)
+    model = MLP(4, ["a", "b", "c"], 2)
     with pytest.raises(nfsim.BuildError) as caught:
         fit(model, some_data(), energy_weight=1.0)
-    assert len(caught.value.problems) == 3
-    for part in ("has 5 features a step, the model takes 4", "the 2 labels 0, 1, the model the 3 a, b, c", "energy"):
+    assert len(caught.value.problems) == 4
+    for part in (
+        "has 5 features a step, the model takes 4",
+        "the 2 labels 0, 1, the model the 3 a, b, c",
+        "takes 2;",
+        "energy",
+    ):
         assert part in str(caught.value)
+
+
+def test_a_network_with_another_step_than_the_data_is_refused():
+    with pytest.raises(nfsim.BuildError, match=r"a step every 0.5, the network every 1.0; declare Network\(dt=0.5\)"):
+        fit(some_network(), some_data(dt=0.5))
 
 
 def test_a_model_without_labels_is_refused():
