@@ -1,11 +1,27 @@
-"""Diffusive coupling ``F_i = sum_j K_ij (z_j - z_i)`` of one projection onto the populations of one stage."""
+"""Diffusive coupling ``F_i = sum_j K_ij (z_j - z_i)`` of one projection onto the populations of one stage.
+
+N target node, M source node, E edge.
+"""
+
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from nfsim.compiler.program import SPARSE
+from nfsim.models.kernels import Pattern, pattern, sparse_product
 from nfsim.models.values import Values
 from nfsim.wiring import Connectome
+
+
+class Weights(NamedTuple):
+    """What `Coupling.diffuse` needs, assembled once for a whole sequence."""
+
+    K: Tensor
+    """(N, M), or (E,) for the sparse product."""
+    degree: Tensor
+    """(N,) ``sum_j K_ij``."""
 
 
 class Coupling:
@@ -14,56 +30,75 @@ class Coupling:
     Parameters
     ----------
     targets : paths of the populations, in the order of the projection's target.
+    kernel : "dense product" or "sparse product".
     """
 
-    def __init__(self, connectome: Connectome, name: str, targets: tuple[str, ...], values: Values):
+    def __init__(self, connectome: Connectome, name: str, targets: tuple[str, ...], values: Values, kernel: str):
         flat, nodes = connectome.network.flat, connectome.nodes
         self.name, self.values, self.targets = name, values, targets
         self.projection, self.source = flat.projections[name], flat.source(name)
+        self.key = f"{name}:{'+'.join(targets)}"
+        self.sparse = kernel == SPARSE
         matrix = connectome.matrices[name]
-        ends = nodes.index(flat.target(name))
-        rows = np.flatnonzero(np.isin(ends, nodes.index(targets)))
-        edge = np.concatenate([np.arange(matrix.indptr[r], matrix.indptr[r + 1]) for r in rows])
-        self.shape = len(rows), matrix.shape[1]
-        row = np.repeat(np.arange(len(rows)), np.diff(matrix.indptr)[rows])
-        self.key = key = f"{name}:{'+'.join(targets)}"
-        self.fixed: str | None = None
-        self.edge = values.keep(f"{key}:edge", torch.from_numpy(edge.astype(np.int64)))
-        self.row = values.keep(f"{key}:row", torch.from_numpy(row.astype(np.int64)))
-        self.col = values.keep(f"{key}:col", torch.from_numpy(matrix.indices[edge].astype(np.int64)))
+        self.whole = targets == flat.target(name)
+        if not self.whole:
+            rows = np.isin(nodes.index(flat.target(name)), nodes.index(targets))
+            edge = np.flatnonzero(np.repeat(rows, np.diff(matrix.indptr)))
+            values.keep(f"{self.key}:edge", torch.from_numpy(edge))
+            matrix = matrix[np.flatnonzero(rows)]
+        self.shape = matrix.shape
+        indptr, indices = (torch.from_numpy(x.astype(np.int64)) for x in (matrix.indptr, matrix.indices))
+        if self.sparse:
+            for field, value in pattern(indptr, indices, self.shape[1])._asdict().items():
+                values.keep(f"{self.key}:{field}", value)
+        else:
+            values.keep(f"{self.key}:row", torch.repeat_interleave(torch.arange(self.shape[0]), indptr.diff()))
+            values.keep(f"{self.key}:col", indices)
 
-    def keep_laplacian(self) -> None:
-        """Hold ``K - D`` of the coupling of a population to itself, where training only scales it."""
-        if self.projection.learnable != "edges":
-            with torch.no_grad():
-                K = self._dense(self.values[f"{self.name}:edges"][self.values[self.edge]])
-            self.fixed = self.values.keep(f"{self.key}:laplacian", K - torch.diag(K.sum(-1)))
+    def weights(self) -> Weights:
+        """K of this moment's parameters."""
+        p, w = self.projection, self.edges()
+        if p.learnable == "scale":
+            w = w * self.values[f"{self.name}:scale"]
+        if p.sign is not None:  # a learned scale may pass zero as well
+            w = p.sign * w.abs()
+        if self.sparse:
+            return Weights(w, self._product(w.new_ones(1, self.shape[1]), w)[0])
+        K = self._dense(w)
+        return Weights(K, K.sum(-1))
+
+    def diffuse(self, w: Weights, source: Tensor, target: Tensor) -> Tensor:
+        """F [..., 2, N] from states (or drives) [..., 2, M] and [..., 2, N]."""
+        if not self.sparse:
+            return source @ w.K.T - target * w.degree
+        return self._product(source.flatten(0, -2), w.K).view(target.shape) - target * w.degree
 
     def pull(self, rows: Tensor) -> Tensor:
-        """F = (K - D) of rows (2N, S) of the drive's weights, on both parts' nodes; S columns of weight and bias."""
+        """F of rows (2N, S) of the drive's weights, on the nodes of both parts; S columns of weight and bias."""
         both = rows.view(2, self.shape[0], -1)
-        if self.fixed is None:
-            K = self.matrix()
-            return (K @ both - K.sum(-1, keepdim=True) * both).view(rows.shape)
-        pulled = (self.values[self.fixed] @ both).view(rows.shape)
+        if f"{self.key}:laplacian" not in self.values:
+            each = both.permute(2, 0, 1).contiguous()
+            return self.diffuse(self.weights(), each, each).permute(1, 2, 0).reshape(rows.shape)
+        pulled = (self.values[f"{self.key}:laplacian"] @ both).view(rows.shape)
         if self.projection.learnable == "none":
             return pulled
         scale = self.values[f"{self.name}:scale"]
         return pulled * (scale if self.projection.sign is None else scale.abs())  # the edges have their sign already
 
-    def matrix(self) -> Tensor:
-        """K (target, source), dense."""
-        p, K = self.projection, self.values[f"{self.name}:edges"][self.values[self.edge]]
-        if p.learnable == "scale":
-            K = K * self.values[f"{self.name}:scale"]
-        if p.sign is not None:  # a learned scale may pass zero as well
-            K = p.sign * K.abs()
-        return self._dense(K)
+    def keep_laplacian(self) -> None:
+        """Hold ``K - D`` of the coupling of a population to itself, where it is dense and training only scales it."""
+        if not self.sparse and self.projection.learnable != "edges":
+            with torch.no_grad():
+                K = self._dense(self.edges())
+            self.values.keep(f"{self.key}:laplacian", K - torch.diag(K.sum(-1)))
 
-    def _dense(self, K: Tensor) -> Tensor:
-        return K.new_zeros(self.shape).index_put((self.values[self.row], self.values[self.col]), K)
+    def edges(self) -> Tensor:
+        """Values of the edges (E,), before scale and sign."""
+        edges = self.values[f"{self.name}:edges"]
+        return edges if self.whole else edges[self.values[f"{self.key}:edge"]]
 
+    def _product(self, rows: Tensor, w: Tensor) -> Tensor:
+        return sparse_product(rows, w, Pattern(*(self.values[f"{self.key}:{field}"] for field in Pattern._fields)))
 
-def diffuse(K: Tensor, z_source: Tensor, z_target: Tensor) -> Tensor:
-    """``sum_j K_ij z_j - z_i sum_j K_ij`` [..., 2, target] from states [..., 2, source] and [..., 2, target]."""
-    return z_source @ K.T - z_target * K.sum(-1)
+    def _dense(self, w: Tensor) -> Tensor:
+        return w.new_zeros(self.shape).index_put((self.values[f"{self.key}:row"], self.values[f"{self.key}:col"]), w)

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from nfsim.compiler.program import Program
 from nfsim.models import cell
-from nfsim.models.coupling import Coupling, diffuse
+from nfsim.models.coupling import Coupling
+from nfsim.models.coupling import Weights as CouplingWeights
 from nfsim.models.drive import Drive, turn_rows
 from nfsim.models.kernels import cfc_scan, routed_scan
 from nfsim.models.router import Router, Weights
@@ -104,7 +105,9 @@ class Stage:
         self.outer = [d for d in drives if not inside & set(d.source)]
         self.inner = [d for d in drives if inside & set(d.source)]
         couplings = [
-            Coupling(connectome, n, tuple(t for t in flat.target(n) if t in inside), values)
+            Coupling(
+                connectome, n, tuple(t for t in flat.target(n) if t in inside), values, self.plan.coupling_kernels[n]
+            )
             for n in self.plan.couplings
         ]
         self.on_state = [c for c in couplings if c.projection.on == "state"]
@@ -221,11 +224,11 @@ class Stage:
             return value
         return value * self._at(place, gain).unsqueeze(-2)
 
-    def couple(self, couplings: list[Coupling], matrices: list[Tensor], states: ByPath) -> Tensor | None:
+    def couple(self, couplings: list[Coupling], weights: list[CouplingWeights], states: ByPath) -> Tensor | None:
         """F of several couplings [..., 2, N] from path -> [..., 2, n], states or drives."""
         total: ByPath = {}
-        for c, K in zip(couplings, matrices, strict=True):
-            pull = diffuse(K, cat([states[p] for p in c.source]), cat([states[p] for p in c.targets]))
+        for c, w in zip(couplings, weights, strict=True):
+            pull = c.diffuse(w, cat([states[p] for p in c.source]), cat([states[p] for p in c.targets]))
             for p, part in zip(c.targets, pull.split([states[p].shape[-1] for p in c.targets], dim=-1), strict=True):
                 total[p] = part if p not in total else total[p] + part
         return cat([total.get(p, torch.zeros_like(states[p])) for p in self.paths]) if total else None
@@ -251,7 +254,7 @@ class Stage:
             gain = self.router.gain(*self.route(run), None) if self.router else None
             if not self.folds:
                 run.u[path] = u = self.outer_drive(run)
-                pull = self.couple(self.on_drive, [k.matrix() for k in self.on_drive], run.u)
+                pull = self.couple(self.on_drive, [k.weights() for k in self.on_drive], run.u)
                 v = total([self.scaled("drive", u, gain), self.scaled("coupling", pull, gain)])
             z = cfc_scan(v.flatten(-2), self.gate(c, gain, run.dt), *after, **how)
         z = z.unflatten(-1, (2, -1))
@@ -294,8 +297,8 @@ class _Loop:
     def __init__(self, stage: Stage, run: Run, c: Constants, w: Weights | None):
         self.stage, self.c, self.w = stage, c, w
         self.weights = [d.weight() for d in stage.inner]
-        self.on_state = [k.matrix() for k in stage.on_state]
-        self.on_drive = [k.matrix() for k in stage.on_drive]
+        self.on_state = [k.weights() for k in stage.on_state]
+        self.on_drive = [k.weights() for k in stage.on_drive]
         self.relayed = run.hold(stage.router.relay(w, run.x)).unbind(1) if stage.router and w else None
         earlier = set(run.z)
         listens = {p for d in stage.inner for p in d.source} | {p for k in stage.on_state for p in k.source}

@@ -3,5 +3,15 @@
 from nfsim.models.kernels.gain import node_gain
 from nfsim.models.kernels.routed import routed_scan
 from nfsim.models.kernels.scan import available, cfc_scan, gated_scan
+from nfsim.models.kernels.sparse import Pattern, pattern, sparse_product
 
-__all__ = ["available", "cfc_scan", "gated_scan", "node_gain", "routed_scan"]
+__all__ = [
+    "Pattern",
+    "available",
+    "cfc_scan",
+    "gated_scan",
+    "node_gain",
+    "pattern",
+    "routed_scan",
+    "sparse_product",
+]

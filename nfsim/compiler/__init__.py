@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from nfsim.compiler.kernels import coupling_problems
 from nfsim.compiler.program import Program, Stage
 from nfsim.compiler.schedule import schedule
 from nfsim.errors import BuildError
@@ -18,7 +19,7 @@ BACKENDS = ("torch", "reference")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
-def lower(network: Network | Connectome) -> Program:
+def lower(network: Network | Connectome, coupling: str = "auto") -> Program:
     """The program of a network or of its connectome; raises `BuildError` with all that cannot be compiled."""
     connectome = network if isinstance(network, Connectome) else wire(network)
     delayed = [
@@ -28,10 +29,12 @@ def lower(network: Network | Connectome) -> Program:
     ]
     if delayed:
         raise BuildError(delayed)
-    return schedule(connectome)
+    return schedule(connectome, coupling)
 
 
-def compile(network: Network | Connectome, *, backend: str = "torch", device: str = "auto") -> "AbstractModel":
+def compile(
+    network: Network | Connectome, *, backend: str = "torch", device: str = "auto", coupling: str = "auto"
+) -> "AbstractModel":
     """The trainable model of a network: ``model(x) -> Output(logits, state, record)``.
 
     Parameters
@@ -41,14 +44,23 @@ def compile(network: Network | Connectome, *, backend: str = "torch", device: st
     device : "auto" (CUDA, then MPS, then CPU), or one of these. MPS is untested. The reference stays on the CPU, where
         float64 is.
 
+    coupling : kernel of every coupling: "auto" (by measured thresholds, said in `explain()`), "dense" or "sparse".
+
     Raises
     ------
     BuildError : with every problem of the declaration, or for a backend or device that there is none of.
     """
-    problems = [f"compile: {p}" for p in (*one_of("backend", backend, BACKENDS), *one_of("device", device, DEVICES))]
+    problems = [
+        f"compile: {p}"
+        for p in (
+            *one_of("backend", backend, BACKENDS),
+            *one_of("device", device, DEVICES),
+            *coupling_problems(coupling),
+        )
+    ]
     if problems:
         raise BuildError(problems)
-    program = lower(network)
+    program = lower(network, coupling)
     from nfsim.models.build import build
 
     return build(program, backend=backend, device=device)

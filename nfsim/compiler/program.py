@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from nfsim.wiring import Connectome
 
+DENSE, SPARSE = "dense product", "sparse product"
+"""Kernels of a coupling."""
+
 
 def listing(names: tuple[str, ...]) -> str:
     """Names for print: all of a few, the ends of many."""

@@ -6,6 +6,7 @@ ties it to its own state, directly or by way of others, is found in the declarat
 
 import networkx
 
+from nfsim.compiler.kernels import coupling_kernel
 from nfsim.compiler.program import Program, Stage, listing
 from nfsim.ties import Tie, gated, ties
 from nfsim.wiring import Connectome
@@ -20,7 +21,7 @@ def _reasons(found: list[Tie], members: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(f"{reason}: {listing(tuple(by))}" for reason, by in by_reason.items())
 
 
-def schedule(connectome: Connectome) -> Program:
+def schedule(connectome: Connectome, coupling: str = "auto") -> Program:
     """The program of a connectome.
 
     1. collect the ties between populations  2. condense them into strongly connected components  3. order these; among
@@ -48,7 +49,11 @@ def schedule(connectome: Connectome) -> Program:
                 couplings=tuple(n for n in ends if flat.projections[n].kind == "coupling"),
                 nuclei=tuple(n for n in flat.nuclei if set(gated(flat, n)) & set(members)),
                 kernel="torch, one step after another" if inner else "cfc_scan, the whole sequence at once",
-                coupling_kernels={n: "dense product" for n in ends if flat.projections[n].kind == "coupling"},
+                coupling_kernels={
+                    n: coupling_kernel((m := connectome.matrices[n]).shape, m.nnz, coupling)
+                    for n in ends
+                    if flat.projections[n].kind == "coupling"
+                },
             )
         )
     return Program(connectome, tuple(stages))
