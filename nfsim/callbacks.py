@@ -34,7 +34,8 @@ class Speed(Callback):
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         """Log both."""
         seconds = time.perf_counter() - self._start
-        samples = len(trainer.datamodule.samples("train").x)  # type: ignore[attr-defined]
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it without declaring it
+        samples = len(data.samples("train").x)
         module.log("seconds", seconds)
         module.log("samples_per_second", samples / (self._trained or seconds))
 

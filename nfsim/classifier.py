@@ -34,7 +34,8 @@ class Classifier(lightning.LightningModule):
         super().__init__()
         self.model, self.settings, self.seed, self.config = model, settings, seed, config
         self.record = ENERGIES if settings.energy_weight else ()
-        classes = len(model.labels)  # type: ignore[arg-type]
+        labels: Any = model.labels  # a module's attributes count as tensors or modules
+        classes = len(labels)
         # values are checked once, when they are read; doing so at each step costs more than the metric
         self.train_accuracy = MulticlassAccuracy(classes, average="micro", validate_args=False)
         self.val_accuracy = MulticlassAccuracy(classes, average="micro", validate_args=False)

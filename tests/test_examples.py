@@ -1,4 +1,4 @@
-"""The examples are topologies that the framework was not built for: they compile, all of their parts learn, they train."""
+"""The examples are topologies that the framework was not built for: they compile, all their parts learn, they train."""
 
 import re
 import runpy

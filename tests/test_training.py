@@ -267,9 +267,14 @@ def test_progress_is_a_bar_on_a_terminal_and_some_lines_elsewhere():
 def test_a_file_whose_writing_fails_stays_what_it_was(tmp_path):
     path = tmp_path / "file"
     write_text(path, "before")
-    with pytest.raises(OSError, match="disk full"), replacing(path) as temporary:
-        temporary.write_text("half")
-        raise OSError("disk full")
+
+    def stop_half_way():
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        stop_half_way()
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import numpy as np
 import torch
@@ -10,13 +12,13 @@ from torch import Tensor
 from nfsim.models.kernels._loops_numba import _SIGMOID, CACHE, _rate
 from nfsim.models.kernels._scan_numba import _flat, _planes, _pool
 
-_MATH = {"fastmath": {"contract", "nsz", "reassoc"}, "error_model": "numpy"}
+_MATH: dict[str, Any] = {"fastmath": {"contract", "nsz", "reassoc"}, "error_model": "numpy"}
 """Sums over nodes may be taken in any order: without that they are not vectorised."""
 
 
 @numba.njit(parallel=True, cache=CACHE, **_MATH)
 def _forward(query, shift, zr, zi, px, py, pz, share, g, R, K, N, width, by_state):
-    """Add up the gains of all nuclei, node by node; each nucleus sweeps the nodes of a row, which stay in the L1 cache."""
+    """Add up the gains of all nuclei, node by node; each nucleus sweeps a row's nodes, which stay in the L1 cache."""
     for r in numba.prange(R):
         row, x, n = np.uintp(r * N), np.uintp(r * 2 * N), np.uintp(N)
         for i in range(n):

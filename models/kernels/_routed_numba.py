@@ -1,8 +1,8 @@
 """The CfC scan of gated nodes in numba: nuclei, gate, limiter and update in one pass, parallel over samples.
 
 As in `_loops_numba`, every sample walks through time with its carried state in the L1 cache; the gain of a step is made
-there too, nucleus by nucleus, and made again by the adjoint. Sums over nodes may be taken in any order (`reassoc`): without
-that they are not vectorised.
+there too, nucleus by nucleus, and made again by the adjoint. Sums over nodes may be taken in any order (`reassoc`):
+without that they are not vectorised.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Thalamic gain of every node from the queries of the nuclei, without an array [row, nucleus, node] in memory.
 
-Shapes: R row (a sample, or a sample at a step), K nucleus, N node, Q = 5 numbers of a query (xr, xi and the position), or 3
-(the position alone).
+Shapes: R row (a sample, or a sample at a step), K nucleus, N node, Q = 5 numbers of a query (xr, xi and the position),
+or 3 (the position alone).
 """
 
 from __future__ import annotations
