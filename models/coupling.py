@@ -22,6 +22,8 @@ class Weights(NamedTuple):
     """(N, M), or (E,) for the sparse product."""
     degree: Tensor
     """(N,) ``sum_j K_ij``."""
+    scale: Tensor | None
+    """What training scales the whole of K by; apart from it, so that a scale needs no gradient of every edge."""
 
 
 class Coupling:
@@ -57,21 +59,22 @@ class Coupling:
 
     def weights(self) -> Weights:
         """K of this moment's parameters."""
-        p, w = self.projection, self.edges()
+        p, w, scale = self.projection, self.edges(), None
         if p.learnable == "scale":
-            w = w * self.values[f"{self.name}:scale"]
-        if p.sign is not None:  # a learned scale may pass zero as well
+            scale = self.values[f"{self.name}:scale"]
+            scale = scale if p.sign is None else scale.abs()  # the edges have their sign already
+        elif p.sign is not None:
             w = p.sign * w.abs()
         if self.sparse:
-            return Weights(w, self._product(w.new_ones(1, self.shape[1]), w)[0])
+            return Weights(w, self._product(w.new_ones(1, self.shape[1]), w)[0], scale)
         K = self._dense(w)
-        return Weights(K, K.sum(-1))
+        return Weights(K, K.sum(-1), scale)
 
     def diffuse(self, w: Weights, source: Tensor, target: Tensor) -> Tensor:
         """F [..., 2, N] from states (or drives) [..., 2, M] and [..., 2, N]."""
-        if not self.sparse:
-            return source @ w.K.T - target * w.degree
-        return self._product(source.flatten(0, -2), w.K).view(target.shape) - target * w.degree
+        pulled = self._product(source.flatten(0, -2), w.K).view(target.shape) if self.sparse else source @ w.K.T
+        F = torch.addcmul(pulled, target, w.degree, value=-1)
+        return F if w.scale is None else F * w.scale
 
     def pull(self, rows: Tensor) -> Tensor:
         """F of rows (2N, S) of the drive's weights, on the nodes of both parts; S columns of weight and bias."""
