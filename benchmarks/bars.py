@@ -2,8 +2,8 @@
 
     python benchmarks/bars.py [--only NAME ...] [--threads 2] [--repeats 20]
 
-Both sides have the same batch, dtype and threads; compiling and warm-up are not counted; ratios are medians over interleaved
-repeats. Printed with the hardware and the versions, for benchmarks/results/.
+Both sides have the same batch, dtype and threads; compiling and warm-up are not counted; ratios are medians over
+interleaved repeats. Printed with the hardware and the versions, for benchmarks/results/.
 """
 
 import argparse
@@ -143,7 +143,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / (B 
 
 
 def memory(repeats: int) -> Iterator[Row]:
-    """Peak memory of a scanned training step, in arrays of [batch, time, 2N], as resident memory of a process of its own."""
+    """Peak memory of a scanned training step, in arrays of [batch, time, 2N]: resident memory of a process of its own."""
     del repeats
     done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
     yield "peak memory of a scanned step, arrays [B, T, 2N]", "<= 6", f"{float(done.stdout):.2f}"
@@ -153,7 +153,8 @@ SCALE = """
 import resource, time, torch, nfsim
 from nfsim import CfC, Input, Nearest, Network, Population, Readout
 start = time.perf_counter()
-net = Network().add(Input("x", 1), Population("cortex", 1_000_000, sectors=10, dynamics=CfC(omega=0.5)), Readout("r", 10, kind="sector"))
+net = Network().add(Input("x", 1), Readout("r", 10, kind="sector"))
+net.add(Population("cortex", 1_000_000, sectors=10, dynamics=CfC(omega=0.5)))
 net.connect("x", "cortex")
 net.connect("cortex", "cortex", Nearest(12))
 model = nfsim.compile(net, device="cpu")

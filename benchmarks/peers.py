@@ -1,9 +1,11 @@
 """What our networks are timed against: the same task by other cells, each as fast as it fairly gets in torch.
 
-B batch, T time, N node, K nucleus, d dimension of query and key. Every peer maps x [B, T, features] to logits [B, labels].
+B batch, T time, N node, K nucleus, d dimension of query and key. Every peer maps x [B, T, features] to logits
+[B, labels].
 """
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +51,7 @@ class MinGRU(nn.Module):
     def __init__(self, features: int, hidden: int, labels: int = 10, layers: int = 2):
         super().__init__()
         widths = [features] + [hidden] * layers
-        self.layers = nn.ModuleList(nn.Linear(a, 2 * b) for a, b in zip(widths, widths[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Linear(a, 2 * b) for a, b in pairwise(widths))
         self.read = nn.Linear(hidden, labels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -66,8 +68,8 @@ class MinGRU(nn.Module):
 class Thalamocortical(nn.Module):
     """The `thalamocortical` preset written in plain batched torch, as one would by hand: same equations, same values.
 
-    The drive is hoisted out of the loop and the query is contracted with the keys before it meets the nodes; the coupling is
-    a dense product.
+    The drive is hoisted out of the loop and the query is contracted with the keys before it meets the nodes; the coupling
+    is a dense product.
     """
 
     def __init__(self, network: nfsim.Network):
