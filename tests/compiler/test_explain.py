@@ -45,7 +45,7 @@ def test_the_presets_run_as_they_are_meant_to():
     assert (loop.schedule, loop.populations) == ("loop", ("sensory", "pfc", "motor"))
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 @given(networks.networks())
 def test_the_ledger_counts_every_parameter_once_in_its_group(net):
     program = lower(net)

@@ -144,7 +144,7 @@ def test_a_stage_names_its_drives_couplings_and_nuclei():
     assert program.stages[program.stage_of("pfc")].nuclei == ()
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(networks.networks())
 def test_every_stage_hears_only_itself_and_earlier_ones_and_scans_hear_no_self(net):
     program = lower(net)
