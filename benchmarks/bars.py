@@ -143,7 +143,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / (B 
 
 
 def memory(repeats: int) -> Iterator[Row]:
-    """Peak memory of a scanned training step, in arrays of [batch, time, 2N]: resident memory of a process of its own."""
+    """Peak memory of a scanned training step, in arrays of [batch, time, 2N]: resident, in its own process."""
     del repeats
     done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
     yield "peak memory of a scanned step, arrays [B, T, 2N]", "<= 6", f"{float(done.stdout):.2f}"

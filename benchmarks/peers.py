@@ -68,8 +68,8 @@ class MinGRU(nn.Module):
 class Thalamocortical(nn.Module):
     """The `thalamocortical` preset written in plain batched torch, as one would by hand: same equations, same values.
 
-    The drive is hoisted out of the loop and the query is contracted with the keys before it meets the nodes; the coupling
-    is a dense product.
+    The drive is hoisted out of the loop and the query is contracted with the keys before it meets the nodes; the
+    coupling is a dense product.
     """
 
     def __init__(self, network: nfsim.Network):
