@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -22,11 +23,6 @@ from nfsim.models.kernels import node_gain
 from nfsim.models.values import Values
 from nfsim.ties import reticular_partners
 from nfsim.wiring import Connectome
-
-
-def regional_means(z: Tensor) -> Tensor:
-    """Means m of (xr, xi, |z|) over the nodes of a population's state [..., 2, N], as [..., 3]."""
-    return torch.cat([z.mean(-1), modulus(z).mean(-1, keepdim=True)], dim=-1)
 
 
 def cat(tensors: list[Tensor]) -> Tensor:
@@ -76,6 +72,9 @@ class Router:
         self.feeds = tuple(p for p in flat.populations if any(p in paths for paths in self.feedback.values()))
         self.sizes = {path: p.size for path, p in flat.populations.items()}
         self.listens = tuple(dict.fromkeys((*self.reads, *self.feeds)))
+        starts = np.cumsum([0, *(self.sizes[p] for p in targets)])
+        self.locals = {p: slice(int(a), int(a) + self.sizes[p]) for p, a in zip(targets, starts, strict=False)}
+        self.hears_targets_alone = bool(self.reads) and set(self.listens) <= set(targets)
         self.by_state = any(flat.nuclei[n].gating == "state" for n in nuclei)
         self.numbers = 5 if self.by_state else 3
         self.by_input = any(flat.nuclei[n].gating == "feedforward" for n in every)
@@ -97,6 +96,11 @@ class Router:
         self.groups = list(shapes.values())
         self.share = values.keep(f"{key}:share", targeted.to(values.dtype) / count.clamp(min=1))
         self.ungated = values.keep(f"{key}:ungated", (count == 0).to(values.dtype))
+        if self.hears_targets_alone:
+            share = torch.zeros(len(index), len(self.reads), dtype=values.dtype)
+            for column, path in enumerate(self.reads):
+                share[self.locals[path], column] = 1 / self.sizes[path]
+            values.keep(f"{key}:mean", share)
         self._index()
 
     def assemble(self) -> Weights:
@@ -178,20 +182,32 @@ class Router:
         """What the input adds to queries and relays [..., QK + P]: it depends on no state."""
         return F.linear(x, w.from_input, w.bias) if self.by_input else w.bias.expand(*x.shape[:-1], -1)
 
-    def route(self, w: Weights, relayed: Tensor, states: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def route(
+        self, w: Weights, relayed: Tensor, states: dict[str, Tensor], whole: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Query [..., K, Q] and shift, CT_k - TRN_k, [..., K] of each nucleus.
 
         Parameters
         ----------
         relayed : [..., QK + P], of `relay`.
         states : path -> [..., 2, n], previous states of every population that is read or feeds back.
+        whole : [..., 2, N], the same of the targets where `hears_targets_alone`: means of all at once.
         """
         K, Q = len(self.nuclei), self.numbers
-        if self.reads:
-            m = torch.cat([regional_means(states[path]) for path in self.reads], dim=-1)
+        if whole is None:
+            rates = {path: modulus(states[path]) for path in self.listens}
+            means = [torch.cat([states[p].mean(-1), rates[p].mean(-1, keepdim=True)], dim=-1) for p in self.reads]
+            m = cat(means) if means else None
+        else:
+            rate, share = modulus(whole), self.values[f"{self.key}:mean"]
+            m = torch.cat([whole @ share, rate.unsqueeze(-2) @ share], dim=-2).transpose(-1, -2).flatten(-2)
+            rates = {path: rate[..., self.locals[path]] for path in self.feeds}
+        if m is not None:
             relayed = relayed + F.linear(m, w.from_means)
         query, relays = relayed[..., : Q * K].unflatten(-1, (K, Q)), relayed[..., Q * K :]
-        shift = self._feedback(w, states)
+        shift = (
+            F.linear(cat([rates[p] for p in self.feeds]), w.feedback) if self.feeds else None
+        )  # CT_k = c_k . rate / sqrt(n)
         if self.partners:
             inhibition = F.linear(torch.relu(relays), w.inhibition)
             shift = -inhibition if shift is None else shift - inhibition
@@ -209,12 +225,6 @@ class Router:
         query, shift = self.route(w, relayed, states)
         logit = query[..., -3:] @ self.values[self.positions] + shift.unsqueeze(-1)
         return torch.sigmoid(logit + query[..., :2] @ z if self.by_state else logit)
-
-    def _feedback(self, w: Weights, states: dict[str, Tensor]) -> Tensor | None:
-        """``CT_k = c_k . rate / sqrt(n)`` [..., K]."""
-        if not self.feeds:
-            return None
-        return F.linear(torch.cat([modulus(states[p]) for p in self.feeds], dim=-1), w.feedback)
 
     def mean(self, nucleus_gain: Tensor) -> Tensor:
         """g [..., N] of the gain of each nucleus [..., K, N]."""

@@ -224,14 +224,22 @@ class Stage:
             return value
         return value * self._at(place, gain).unsqueeze(-2)
 
-    def couple(self, couplings: list[Coupling], weights: list[CouplingWeights], states: ByPath) -> Tensor | None:
-        """F of several couplings [..., 2, N] from path -> [..., 2, n], states or drives."""
-        total: ByPath = {}
+    def couple(
+        self, couplings: list[Coupling], weights: list[CouplingWeights], states: ByPath, whole: Tensor | None = None
+    ) -> Tensor | None:
+        """F of several couplings [..., 2, N] from path -> [..., 2, n], states or drives; `whole`: the stage's own."""
+        pulls: list[Tensor | None] = []
+        by_path: ByPath = {}
         for c, w in zip(couplings, weights, strict=True):
+            if whole is not None and c.source == c.targets == self.paths:
+                pulls.append(c.diffuse(w, whole, whole))
+                continue
             pull = c.diffuse(w, cat([states[p] for p in c.source]), cat([states[p] for p in c.targets]))
             for p, part in zip(c.targets, pull.split([states[p].shape[-1] for p in c.targets], dim=-1), strict=True):
-                total[p] = part if p not in total else total[p] + part
-        return cat([total.get(p, torch.zeros_like(states[p])) for p in self.paths]) if total else None
+                by_path[p] = part if p not in by_path else by_path[p] + part
+        if by_path:
+            pulls.append(cat([by_path[p] if p in by_path else torch.zeros_like(states[p]) for p in self.paths]))
+        return total(pulls) if pulls else None
 
     def scan(self, run: Run) -> None:
         """Run the whole sequence at once: neither steady state nor rate depends on the state."""
@@ -320,8 +328,9 @@ class _Loop:
         states = {p: s[k] for p, s in self.before.items()} | stage.split(z)
         gain = None
         if stage.router and self.w and self.relayed:
-            gain = stage.router.gain(*stage.router.route(self.w, self.relayed[k], states), z)
-        pull = stage.couple(stage.on_state, self.on_state, states)
+            whole = z if stage.router.hears_targets_alone else None
+            gain = stage.router.gain(*stage.router.route(self.w, self.relayed[k], states, whole), z)
+        pull = stage.couple(stage.on_state, self.on_state, states, z)
         if stage.inner:
             u = self._driven(k, u, states)
         if stage.on_drive:
