@@ -5,7 +5,7 @@ compiled at their first call, release the interpreter lock, and take a range of 
 side on threads. numba's own `parallel=True` is not used: its workqueue layer aborts the process when two dask threads
 call at once, and its OpenMP layer kills forked workers.
 
-Phases need no trigonometry here: the unit phase of z is z/|z|. Sums run in float32 within 256 nodes and in float64
+Phases need no trigonometry here: the unit phase of z is z/|z|. Sums run in float32 within 1024 nodes and in float64
 beyond: measured against all-float64 sums, 1.2 times the speed and an error of 2e-8 in r.
 """
 
@@ -24,7 +24,8 @@ CACHE = os.environ.get("NFSIM_NUMBA_CACHE", "1") != "0"
 """Whether compiled kernels are kept on disk. NFSIM_NUMBA_CACHE=0 turns it off, as for many processes on one folder."""
 
 _FAST = {"reassoc", "contract", "arcp", "nsz"}  # not nnan, ninf: comparisons with NaN must stay as they are
-_BLOCK = 256
+_BLOCK = 1024
+_LIMIT = 1e15  # the square of |z| between 1/limit and limit is a normal number in single precision
 
 
 def kernel(function: Callable[..., None]) -> Any:
@@ -39,7 +40,8 @@ def kernel(function: Callable[..., None]) -> Any:
 
 def in_blocks(function: Callable[..., None], rows: int, *arrays: Any, threads: int | None = None) -> None:
     """Call `function(*arrays, start, stop)` on ranges that cover `rows`, on `threads` threads (default: all cores)."""
-    threads = min(threads or numba.config.NUMBA_NUM_THREADS, rows)
+    most: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]  # set while it is imported
+    threads = min(threads or most, rows)
     if threads <= 1:
         function(*arrays, 0, rows)
         return
@@ -56,28 +58,38 @@ def parts(z: np.ndarray) -> np.ndarray:
 
 
 @kernel
-def _unit(x, out, start, stop):
-    """Write x/|x| per row of [row, n, 2]; zero and non-finite states become 0."""
+def _unit(x, one, limit, out, start, stop):
+    """Write x/|x| per row of [row, 2 * n]; zero and non-finite states become 0."""
     for r in range(start, stop):
-        for i in range(x.shape[1]):
-            re, im = np.float64(x[r, i, 0]), np.float64(x[r, i, 1])
-            top = max(abs(re), abs(im))
-            ok = top > 0 and np.isfinite(re) and np.isfinite(im)
-            if ok:
-                # divide first: the square of a tiny or huge state leaves the range of floats
-                re, im = re / top, im / top
-                inv = 1.0 / np.sqrt(re * re + im * im)
-                out[r, i, 0], out[r, i, 1] = re * inv, im * inv
-            else:
-                out[r, i, 0], out[r, i, 1] = 0, 0
+        for low in range(0, x.shape[1], 2 * _BLOCK):
+            row, to = x[r, low : low + 2 * _BLOCK], out[r, low : low + 2 * _BLOCK]
+            strain = one - one
+            for i in range(row.shape[0] // 2):
+                re, im = row[2 * i], row[2 * i + 1]
+                square = re * re + im * im
+                inv = one / np.sqrt(square)
+                to[2 * i], to[2 * i + 1] = re * inv, im * inv
+                strain += inv + square / limit
+            if abs(strain) < limit:
+                continue
+            # as in _order_sums: divide first, the square of a tiny or huge state leaves the range of floats
+            for i in range(row.shape[0] // 2):
+                wide_re, wide_im = np.float64(row[2 * i]), np.float64(row[2 * i + 1])
+                top = max(abs(wide_re), abs(wide_im))
+                to[2 * i] = to[2 * i + 1] = one - one
+                if top > 0 and np.isfinite(wide_re) and np.isfinite(wide_im):
+                    wide_re, wide_im = wide_re / top, wide_im / top
+                    scale = 1.0 / np.sqrt(wide_re * wide_re + wide_im * wide_im)
+                    to[2 * i], to[2 * i + 1] = wide_re * scale, wide_im * scale
 
 
 def unit(z: np.ndarray, *, order: int = 1, threads: int | None = None) -> np.ndarray:
     """Return (z/|z|)**order, 0 where z is 0 or not finite; same shape and dtype."""
     out = np.empty(z.shape, z.dtype)
-    rows = max(1, z.size // max(1, z.shape[-1])) if z.ndim else 1
-    flat = parts(z).reshape(rows, -1, 2)
-    in_blocks(_unit, rows, flat, parts(out).reshape(rows, -1, 2), threads=threads)
+    rows = z.size // max(1, z.shape[-1])
+    x, to = (parts(a).reshape(rows, -1) if a.size else parts(a).reshape(0, 0) for a in (z, out))
+    one, limit = x.dtype.type(1), x.dtype.type(_LIMIT)
+    in_blocks(_unit, len(x), x, one, limit, to, threads=threads)
     power = out
     for _ in range(order - 1):
         power = power * out
@@ -85,29 +97,33 @@ def unit(z: np.ndarray, *, order: int = 1, threads: int | None = None) -> np.nda
 
 
 @kernel
-def _order_sums(x, run_start, run_stop, run_group, tiny, huge, real, imag, count, start, stop):
-    """Add unit phases of [row, node, 2] over runs of neighbouring nodes, into [row, group]."""
+def _order_sums(x, run_start, run_stop, run_group, one, limit, real, imag, count, start, stop):
+    """Add unit phases of [row, 2 * node] over runs of neighbouring nodes, into [row, group]."""
     for r in range(start, stop):
         for k in range(run_start.size):
             g = run_group[k]
             for low in range(run_start[k], run_stop[k], _BLOCK):
                 high = min(low + _BLOCK, run_stop[k])
-                re_sum, im_sum, n = tiny * 0, tiny * 0, np.int32(0)
-                for i in range(low, high):
-                    re, im = x[r, i, 0], x[r, i, 1]
+                # A flat slice, and constants of the type of x: else numba checks indices for their sign, gathers, and
+                # sums in double. 0.4 ns a node on one core, against 1.5 of x[r, i, 0] with plain constants.
+                row, zero = x[r, 2 * low : 2 * high], one - one
+                re_sum, im_sum, strain = zero, zero, zero
+                for i in range(row.shape[0] // 2):
+                    re, im = row[2 * i], row[2 * i + 1]
                     square = re * re + im * im
-                    inv = 1 / np.sqrt(square)
+                    inv = one / np.sqrt(square)
                     re_sum += re * inv
                     im_sum += im * inv
-                    n += np.int32((square > tiny) and (square < huge))
-                if n == high - low:
+                    # beyond the limit (or NaN) as soon as one |z| leaves (1/limit, limit): cheaper than to compare each
+                    strain += inv + square / limit
+                if abs(strain) < limit:  # the estimate of 1/sqrt of a denormal ends at -inf
                     real[r, g] += re_sum
                     imag[r, g] += im_sum
-                    count[r, g] += n
+                    count[r, g] += high - low
                     continue
                 # something is 0, not finite, or so small or large that its square is not to be trusted
                 for i in range(low, high):
-                    wide_re, wide_im = np.float64(x[r, i, 0]), np.float64(x[r, i, 1])
+                    wide_re, wide_im = np.float64(x[r, 2 * i]), np.float64(x[r, 2 * i + 1])
                     top = max(abs(wide_re), abs(wide_im))
                     if top > 0 and np.isfinite(wide_re) and np.isfinite(wide_im):
                         wide_re, wide_im = wide_re / top, wide_im / top
@@ -141,10 +157,22 @@ def order_sums(
     starts = np.concatenate([[0], change]).astype(np.int64)
     stops = np.concatenate([change, [group.size]]).astype(np.int64)
     real, imag, count = np.zeros((rows, groups)), np.zeros((rows, groups)), np.zeros((rows, groups), np.int64)
-    x = parts(z).reshape(rows, z.shape[-1], 2)
-    tiny, huge = (x.dtype.type(1e-30), x.dtype.type(1e30))
-    if z.shape[-1]:
-        in_blocks(_order_sums, rows, x, starts, stops, group[starts], tiny, huge, real, imag, count, threads=threads)
+    x = parts(z).reshape(rows, 2 * z.shape[-1])
+    if z.size:
+        in_blocks(
+            _order_sums,
+            rows,
+            x,
+            starts,
+            stops,
+            group[starts],
+            x.dtype.type(1),
+            x.dtype.type(1e15),
+            real,
+            imag,
+            count,
+            threads=threads,
+        )
     return (real + 1j * imag).reshape(*lead, groups), count.reshape(*lead, groups)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from nfsim.analysis._labels import complex_state, describe, real_signal, uniform_step
+from nfsim.analysis._labels import complex_state, describe, real_signal, threads, uniform_step
 
 
 def analytic(
@@ -53,19 +54,34 @@ def analytic(
     step = uniform_step(x, over, "analytic")
     sections = None if band is None else _band_pass(band, order, step, x.sizes[over], over)
 
-    def transform(block: np.ndarray) -> np.ndarray:
-        from scipy import signal
+    workers = threads(x)
 
+    def transform(block: np.ndarray) -> np.ndarray:
         block = _checked(block, over, "analytic")
         block = block - block.mean(-1, keepdims=True)
         if sections is not None:
+            from scipy import signal
+
             block = signal.sosfiltfilt(sections, block, axis=-1)
-        return signal.hilbert(block, axis=-1)
+        return _hilbert(block, workers)
 
     z = _transform(transform, x, over)
     name = "analytic signal" + (f", {band[0]:g} to {band[1]:g} Hz" if band else "")
     z = describe(z, "z", units=str(x.attrs.get("units", "1")), long_name=name, source="Gabor 1946")
     return z
+
+
+def _hilbert(x: np.ndarray, workers: int | None) -> np.ndarray:
+    """Return x + i H[x] along the last axis: `scipy.signal.hilbert`, which takes a real signal for a complex one."""
+    from scipy import fft
+
+    n = x.shape[-1]
+    half = n // 2 + 1
+    spectrum = np.zeros(x.shape, np.complex128)
+    positive = fft.rfft(x, axis=-1, workers=workers or os.cpu_count())
+    positive[..., 1 : (n + 1) // 2] *= 2
+    spectrum[..., :half] = positive
+    return fft.ifft(spectrum, axis=-1, overwrite_x=True, workers=workers or os.cpu_count())
 
 
 def _band_pass(band: tuple[float, float], order: int, step: float, samples: int, over: str) -> np.ndarray:
@@ -84,14 +100,17 @@ def _band_pass(band: tuple[float, float], order: int, step: float, samples: int,
 def _checked(block: np.ndarray, over: str, measure: str) -> np.ndarray:
     """Return `block` in float64; raise on NaN and on signals that are constant along the last axis."""
     block = np.asarray(block, np.float64)
-    if block.size and not np.isfinite(block).all():
+    if not block.size:
+        return block
+    low, high = block.min(-1), block.max(-1)  # NaN and infinity come through
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
         share = 1 - np.isfinite(block).mean()
         raise ValueError(
-            f"{measure}: {share:.2%} of the signal is NaN or infinite; fill it with "
-            f".interpolate_na({over!r}) or cut it out"
+            f"{measure}: {share:.2%} of the signal is NaN or infinite; fill it with .interpolate_na({over!r}) or "
+            "cut it out"
         )
     # rounding of a constant would come out as a phase
-    flat = np.ptp(block, axis=-1) <= 1e-12 * np.abs(block).max(axis=-1, initial=0) if block.size else np.array(False)
+    flat = high - low <= 1e-12 * np.maximum(np.abs(low), np.abs(high))
     if flat.any():
         raise ValueError(
             f"{measure}: {int(flat.sum())} of {flat.size} signals are constant along {over!r} and have no "
@@ -100,7 +119,7 @@ def _checked(block: np.ndarray, over: str, measure: str) -> np.ndarray:
     return block
 
 
-def _transform(function, x: xr.DataArray, over: str) -> xr.DataArray:
+def _transform(function: Callable[[np.ndarray], np.ndarray], x: xr.DataArray, over: str) -> xr.DataArray:
     whole = x.chunk({over: -1}) if x.chunks is not None else x
     meta = np.empty((0,) * x.ndim, np.complex128)
     z = xr.apply_ufunc(
@@ -154,18 +173,28 @@ def wavelet(
                 f"wavelet: {cycles:g} cycles of {f:g} do not fit into {samples} samples; take fewer cycles"
             )
 
+    workers = threads(x) or os.cpu_count()
+
     def transform(block: np.ndarray) -> np.ndarray:
-        from scipy import signal
+        from scipy import fft
 
         block = _checked(block, over, "wavelet")
         block = block - block.mean(-1, keepdims=True)
+        # Circular convolution: what wraps around lands within half a wavelet of the ends, which are NaN in any case.
+        size = fft.next_fast_len(samples, real=True)
+        positive = fft.rfft(block, size, axis=-1, workers=workers)
+        mirrored = positive[..., size - np.arange(positive.shape[-1], size)].conj()
         out = np.empty((*block.shape[:-1], len(wanted), samples), np.complex128)
         for k, f in enumerate(wanted):
             half = int(3 * cycles / (2 * np.pi * f * step))
             t = np.arange(-half, half + 1) * step
             morlet = np.exp(2j * np.pi * f * t - (2 * np.pi * f * t / cycles) ** 2 / 2)
-            morlet *= 2 / np.abs(morlet).sum()
-            out[..., k, :] = signal.fftconvolve(block, morlet.reshape((1,) * (block.ndim - 1) + (-1,)), "same", axes=-1)
+            kernel = np.zeros(size, np.complex128)
+            kernel[np.arange(-half, half + 1)] = morlet * 2 / np.abs(morlet).sum()
+            response = fft.fft(kernel)
+            product = np.concatenate([positive, mirrored], axis=-1)
+            product *= response
+            out[..., k, :] = fft.ifft(product, axis=-1, overwrite_x=True, workers=workers)[..., :samples]
             out[..., k, :half] = out[..., k, samples - half :] = np.nan
         return out
 

@@ -45,6 +45,21 @@ def test_a_wavelet_reads_amplitude_phase_and_nothing_at_the_edges():
     assert analysis.plv(z, over="time").n_valid.isel(frequency=0).values.max() < z.sizes["time"]
 
 
+@pytest.mark.parametrize("cycles", [3.0, 7.0])
+@pytest.mark.parametrize("samples", [1000, 997])
+def test_a_wavelet_coefficient_is_a_sum_over_the_signal(cycles, samples):
+    x = signals(10, noise=1.0).isel(time=slice(samples))
+    z = analysis.wavelet(x, frequencies=[10, 31.7], cycles=cycles)
+    for k, f in enumerate((10, 31.7)):
+        half = int(3 * cycles * RATE / (2 * np.pi * f))
+        t = np.arange(-half, half + 1) / RATE
+        w = np.exp(2j * np.pi * f * t - (2 * np.pi * f * t / cycles) ** 2 / 2)
+        centred = (x[0] - x[0].mean()).values
+        want = signal.convolve(centred, 2 * w / abs(w).sum(), "valid")
+        np.testing.assert_allclose(z[0, k, half : samples - half], want, atol=1e-12)
+        assert np.isnan(z[0, k, [half - 1, samples - half]]).all()
+
+
 def test_phases_of_angles_and_back():
     angle = xr.DataArray(np.linspace(-3, 3, 20), dims="time")
     np.testing.assert_allclose(analysis.phase(analysis.from_phase(angle)), angle, atol=1e-12)

@@ -216,11 +216,13 @@ def test_kernels_run_the_same_as_plain_python():
     for run in (_kernels._order_sums, _kernels._order_sums.py_func):
         out = [np.zeros((4, 2)), np.zeros((4, 2)), np.zeros((4, 2), np.int64)]
         with np.errstate(all="ignore"):
-            run(x, *runs, x.dtype.type(1e-30), x.dtype.type(1e30), *out, 0, 4)
+            run(x.reshape(4, 12), *runs, x.dtype.type(1), x.dtype.type(1e15), *out, 0, 4)
         results.append(out)
     for compiled, plain in zip(*results, strict=True):
         np.testing.assert_allclose(compiled, plain, atol=1e-12)
-    units = [np.zeros_like(x) for _ in range(2)]
-    _kernels._unit(x, units[0], 0, 4)
-    _kernels._unit.py_func(x, units[1], 0, 4)
+    flat, one = x.reshape(4, 12), x.dtype.type(1)
+    units = [np.zeros_like(flat) for _ in range(2)]
+    _kernels._unit(flat, one, one * 1e15, units[0], 0, 4)
+    with np.errstate(all="ignore"):
+        _kernels._unit.py_func(flat, one, one * 1e15, units[1], 0, 4)
     np.testing.assert_allclose(*units)
