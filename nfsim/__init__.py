@@ -7,12 +7,14 @@ if TYPE_CHECKING:
     from nfsim.compiler import compile
     from nfsim.dynamics import CfC, Normal, Uniform
     from nfsim.errors import BuildError
+    from nfsim.evaluation import evaluate
     from nfsim.network import Network
     from nfsim.population import Input, Nucleus, Population, Projection, Readout, Region
     from nfsim.rules import AllToAll, Decay, Explicit, Nearest, OneToOne, Random, Topographic
+    from nfsim.runs import load
     from nfsim.serial import declarable
     from nfsim.sphere import Band, Cap
-    from nfsim.training import fit
+    from nfsim.training import FitResult, fit
     from nfsim.wiring import Connectome, wire
 
 __version__ = "0.1.0"
@@ -41,7 +43,10 @@ _HOME = {
     "Band": "nfsim.sphere",
     "Cap": "nfsim.sphere",
     "Connectome": "nfsim.wiring",
+    "FitResult": "nfsim.training",
+    "evaluate": "nfsim.evaluation",
     "fit": "nfsim.training",
+    "load": "nfsim.runs",
     "wire": "nfsim.wiring",
 }
 _PARTS = ("analysis", "models", "regions", "data")

@@ -12,6 +12,8 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER"):
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ["NUMBA_CACHE_DIR"] = str(Path(__file__).parents[1] / ".pytest_cache" / "numba" / worker)
 
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as the command line has it: idle threads must not hold the cores
+
 import hypothesis
 
 import shape_types
