@@ -6,12 +6,14 @@ B batch, T tick, N node. States are real, [..., 2, N].
 import torch
 from torch import Tensor
 
-from nfsim.compiler.program import Program
+from nfsim.compiler.program import FUSED, SCAN, Program
 from nfsim.models import cell
+from nfsim.models.fused import Edges, run_fused
 from nfsim.models.model import AbstractModel, Call, Output
 from nfsim.models.readout import Readout
 from nfsim.models.router import Router
-from nfsim.models.stage import Run, stages
+from nfsim.models.stage import Run, Stage, stages
+from nfsim.models.ticks import run_ticks
 
 
 class CompiledModel(AbstractModel):
@@ -24,6 +26,7 @@ class CompiledModel(AbstractModel):
         self.stages = stages(program, self.values)
         self.readout = Readout(connectome, self.values)
         self.relays = self._shared_relays()
+        self.edges = {s.key: Edges(s) if s.on_state else None for s in self.stages if s.plan.kernel == FUSED}
         v0 = [torch.full((p.size,), p.dynamics.prior_variance, dtype=dtype) for p in flat.populations.values()]
         self.prior = self.values.keep("prior_variance", torch.cat(v0))
         self.router = Router(connectome, self.paths, tuple(flat.nuclei), self.values) if flat.nuclei else None
@@ -48,12 +51,21 @@ class CompiledModel(AbstractModel):
             w = self.relays.assemble()
             run.routes = self.relays.route(w, run.hold(self.relays.relay(w, call.x)), {})
         for stage in self.stages:
-            stage.scan(run) if stage.plan.schedule == "scan" else stage.loop(run)
+            self._run_stage(stage, run)
         ends = None if call.lengths is None else call.lengths * run.ticks - 1
         last = run.last if ends is None else {p: _at(z, ends) for p, z in run.z.items()}
         xr, xi = torch.cat([last[p] for p in self.paths], dim=-1).unbind(1)
         record = self._record(run, call) if call.record else {}
         return Output(self._logits(run, call, last), {"xr": xr, "xi": xi}, record)
+
+    def _run_stage(self, stage: Stage, run: Run) -> None:
+        """Run a stage as the program says; `cfc_loop` is written for the CPU."""
+        if stage.plan.kernel == SCAN:
+            stage.scan(run)
+        elif stage.plan.kernel == FUSED and run.x.device.type == "cpu":
+            run_fused(stage, self.edges[stage.key], run)
+        else:
+            run_ticks(stage, run)
 
     def _begin(self, call: Call) -> Run:
         network = self.network

@@ -59,12 +59,7 @@ class Coupling:
 
     def weights(self) -> Weights:
         """K of this moment's parameters."""
-        p, w, scale = self.projection, self.edges(), None
-        if p.learnable == "scale":
-            scale = self.values[f"{self.name}:scale"]
-            scale = scale if p.sign is None else scale.abs()  # the edges have their sign already
-        elif p.sign is not None:
-            w = p.sign * w.abs()
+        w, scale = self._edges_and_scale()
         if self.sparse:
             return Weights(w, self._product(w.new_ones(1, self.shape[1]), w)[0], scale)
         K = self._dense(w)
@@ -99,6 +94,29 @@ class Coupling:
         """Values of the edges (E,), before scale and sign."""
         edges = self.values[f"{self.name}:edges"]
         return edges if self.whole else edges[self.values[f"{self.key}:edge"]]
+
+    def scaled_edges(self) -> Tensor:
+        """K of the edges (E,), scale and sign included."""
+        w, scale = self._edges_and_scale()
+        return w if scale is None else w * scale
+
+    def row(self) -> Tensor:
+        """Target of each edge, counted within the targets."""
+        if not self.sparse:
+            return self.values[f"{self.key}:row"]
+        indptr = self.values[f"{self.key}:indptr"]
+        return torch.repeat_interleave(torch.arange(self.shape[0]), indptr.diff())
+
+    def column(self) -> Tensor:
+        """Source of each edge, counted within the sources."""
+        return self.values[f"{self.key}:{'indices' if self.sparse else 'col'}"].long()
+
+    def _edges_and_scale(self) -> tuple[Tensor, Tensor | None]:
+        p, w = self.projection, self.edges()
+        if p.learnable == "scale":
+            scale = self.values[f"{self.name}:scale"]
+            return w, scale if p.sign is None else scale.abs()  # the edges have their sign already
+        return w if p.sign is None else p.sign * w.abs(), None
 
     def _product(self, rows: Tensor, w: Tensor) -> Tensor:
         return sparse_product(rows, w, Pattern(*(self.values[f"{self.key}:{field}"] for field in Pattern._fields)))

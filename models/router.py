@@ -74,6 +74,8 @@ class Router:
         self.listens = tuple(dict.fromkeys((*self.reads, *self.feeds)))
         starts = np.cumsum([0, *(self.sizes[p] for p in targets)])
         self.locals = {p: slice(int(a), int(a) + self.sizes[p]) for p, a in zip(targets, starts, strict=False)}
+        starts = np.cumsum([0, *(self.sizes[p] for p in self.feeds)])
+        self.fed = {p: slice(int(a), int(a) + self.sizes[p]) for p, a in zip(self.feeds, starts, strict=False)}
         self.hears_targets_alone = bool(self.reads) and set(self.listens) <= set(targets)
         self.by_state = any(flat.nuclei[n].gating == "state" for n in nuclei)
         self.numbers = 5 if self.by_state else 3
@@ -101,6 +103,9 @@ class Router:
             for column, path in enumerate(self.reads):
                 share[self.locals[path], column] = 1 / self.sizes[path]
             values.keep(f"{key}:mean", share)
+        if set(self.listens) <= set(targets):
+            ranges = [(self.locals[p].start, self.locals[p].stop) for p in self.reads]
+            values.keep(f"{key}:ranges", torch.tensor(ranges, dtype=torch.long).view(-1, 2))
         self._index()
 
     def assemble(self) -> Weights:

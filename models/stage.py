@@ -16,7 +16,7 @@ from nfsim.models.coupling import Coupling
 from nfsim.models.coupling import Weights as CouplingWeights
 from nfsim.models.drive import Drive, turn_rows
 from nfsim.models.kernels import cfc_scan, routed_scan
-from nfsim.models.router import Router, Weights
+from nfsim.models.router import Router
 from nfsim.models.values import Values
 
 ByPath = dict[str, Tensor]
@@ -278,83 +278,6 @@ class Stage:
             return query[:, :, self.routed], shift[:, :, self.routed]
         w, states = self.router.assemble(), {p: run.previous(p) for p in self.router.listens}
         return self.router.route(w, run.hold(self.router.relay(w, run.x)), states)
-
-    def loop(self, run: Run) -> None:
-        """Step through time; everything that does not depend on the state is computed for all ticks before."""
-        c, outer = self.constants(), self.outer_drive(run)
-        w = self.router.assemble() if self.router else None
-        step = _Loop(self, run, c, w)
-        z = cat([run.start[p] for p in self.paths])
-        states, drives, sums = [], [], []
-        for k, u in enumerate(outer.unbind(1)):
-            z, u, v = step(k, z, u)
-            states.append(z)
-            drives.append(u)
-            sums.append(v)
-        run.last |= self.split(z)
-        run.z |= self.split(torch.stack(states, dim=1))
-        if self.drive_is_heard or run.keeps_drive:
-            run.u |= self.split(torch.stack(drives, dim=1))
-        if run.keeps_drive:
-            run.v |= self.split(torch.stack(sums, dim=1))
-
-
-class _Loop:
-    """One tick of a loop stage, with all that is the same for every tick held ready."""
-
-    def __init__(self, stage: Stage, run: Run, c: Constants, w: Weights | None):
-        self.stage, self.c, self.w = stage, c, w
-        self.weights = [d.weight() for d in stage.inner]
-        self.on_state = [k.weights() for k in stage.on_state]
-        self.on_drive = [k.weights() for k in stage.on_drive]
-        self.relayed = run.hold(stage.router.relay(w, run.x)).unbind(1) if stage.router and w else None
-        earlier = set(run.z)
-        listens = {p for d in stage.inner for p in d.source} | {p for k in stage.on_state for p in k.source}
-        before = listens | set(stage.router.listens if stage.router else ())
-        self.before = {p: run.previous(p).unbind(1) for p in before & earlier}
-        self.now = {p: run.z[p].unbind(1) for p in {p for d in stage.inner for p in d.source} & earlier}
-        self.u_now = {p: run.u[p].unbind(1) for p in {p for k in stage.on_drive for p in k.source} & earlier}
-        self.dt = run.dt.unbind(1) if isinstance(run.dt, Tensor) else None
-        self.turns = [cell.rotation(c.omega, dt) for dt in self.dt or (run.dt,)]
-        self.one_dt = run.dt
-        self.inverse_ceiling = (
-            stage.values[stage.inverse_ceiling] if any(d.limiter == "clamp" for d in stage.dynamics) else None
-        )
-        self.t = stage.update_rate(c, None, run.dt) if stage.router is None else None
-
-    def __call__(self, k: int, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(1) regional means, (2) gain, (3) coupling, (4) steady state, (5) update rate, (6) new state."""
-        stage = self.stage
-        states = {p: s[k] for p, s in self.before.items()} | stage.split(z)
-        gain = None
-        if stage.router and self.w and self.relayed:
-            whole = z if stage.router.hears_targets_alone else None
-            gain = stage.router.gain(*stage.router.route(self.w, self.relayed[k], states, whole), z)
-        pull = stage.couple(stage.on_state, self.on_state, states, z)
-        if stage.inner:
-            u = self._driven(k, u, states)
-        if stage.on_drive:
-            drives = {p: s[k] for p, s in self.u_now.items()} | stage.split(u)
-            pull = add(pull, stage.couple(stage.on_drive, self.on_drive, drives))
-        v = total([stage.scaled("drive", u, gain), stage.scaled("coupling", pull, gain)])
-        s = cell.limit(v, stage.values[stage.inverse_square])
-        t = self._rate(k, gain)
-        z = cell.cfc_update(z, s, t, self.turns[k if self.dt else 0])
-        return (z if self.inverse_ceiling is None else cell.clamp(z, self.inverse_ceiling)), u, v
-
-    def _rate(self, k: int, gain: Tensor | None) -> Tensor:
-        if self.t is not None:
-            return self.t[:, k] if self.t.dim() > 1 else self.t
-        return self.stage.update_rate(self.c, gain, self.dt[k] if self.dt else self.one_dt)
-
-    def _driven(self, k: int, u: Tensor, states: ByPath) -> Tensor:
-        """The drive with what populations of this stage add from their last state, and earlier ones from this tick."""
-        y = states | {p: s[k] for p, s in self.now.items()}
-        parts = self.stage.split(u)
-        for d, weight in zip(self.stage.inner, self.weights, strict=True):
-            added = F.linear(d.hidden(d.read(cat([y[p] for p in d.source]))), weight).unflatten(-1, (2, -1))
-            parts[d.target] = parts[d.target] + added
-        return cat(list(parts.values()))
 
 
 def stages(program: Program, values: Values) -> list[Stage]:

@@ -31,7 +31,7 @@ def reticular_partners(flat: Flat, nucleus: str) -> tuple[str, ...]:
     return tuple(n for n, d in flat.nuclei.items() if d.trn and n != nucleus and n.rpartition("/")[0] == home)
 
 
-def _listens(flat: Flat, nucleus: str) -> Iterator[tuple[str, str]]:
+def listens(flat: Flat, nucleus: str) -> Iterator[tuple[str, str]]:
     """Populations whose state a nucleus's gain depends on, and by which path."""
     scope = nucleus.rpartition("/")[0]
     for name in (nucleus, *reticular_partners(flat, nucleus)):
@@ -59,7 +59,7 @@ def ties(flat: Flat) -> Iterator[Tie]:
         for target in gated(flat, nucleus):
             if flat.nuclei[nucleus].gating == "state":
                 yield Tie(target, target, "keys read each node's own state", nucleus)
-            for source, reason in _listens(flat, nucleus):
+            for source, reason in listens(flat, nucleus):
                 yield Tie(source, target, reason, nucleus)
     for path, population in flat.populations.items():
         if population.dynamics.limiter == "clamp":

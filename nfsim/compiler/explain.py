@@ -34,6 +34,8 @@ def explain(program: Program) -> str:
 def _stage(program: Program, index: int, stage: Stage) -> Iterator[str]:
     connectome, flat = program.connectome, program.connectome.network.flat
     yield f"{'kernel':<11} {stage.kernel}"
+    for reason in stage.refused:
+        yield f"{'not fused':<11} {reason}"
     for reason in stage.reasons:
         yield f"{'because':<11} {reason}"
     for name in stage.drives:

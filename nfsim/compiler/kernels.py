@@ -1,6 +1,10 @@
 """Which kernel runs a stage, by measured thresholds."""
 
+from collections.abc import Iterator
+
 from nfsim.compiler.program import DENSE, SPARSE
+from nfsim.network import Flat
+from nfsim.ties import gated, listens
 from nfsim.values import one_of
 
 THRESHOLDS = {"density": 0.02, "few nodes": 64}
@@ -24,3 +28,29 @@ def coupling_kernel(shape: tuple[int, int], edges: int, choice: str = "auto") ->
         return asked
     crowded = edges > THRESHOLDS["density"] * shape[0] * shape[1]
     return DENSE if crowded or shape[1] < THRESHOLDS["few nodes"] else SPARSE
+
+
+def against_fusing(flat: Flat, members: tuple[str, ...]) -> Iterator[str]:
+    """Why the populations of a loop cannot run in the one call of `cfc_loop`; nothing where they can."""
+    inside = set(members)
+    dynamics = [flat.populations[p].dynamics for p in members]
+    for name, p in flat.projections.items():
+        if not set(flat.target(name)) & inside:
+            continue
+        if p.kind == "drive" and set(flat.source(name)) & inside:
+            yield f"drive {name} reads the stage's own state"
+        if p.kind == "coupling" and not set(flat.source(name)) <= inside:
+            yield f"coupling {name} comes from an earlier stage"
+        if p.kind == "coupling" and p.on == "drive" and any({"drive", "coupling"} & set(d.gain) for d in dynamics):
+            yield f"coupling {name} is on a drive that a gain acts on"
+    if any(d.limiter == "clamp" for d in dynamics):
+        yield "limiter 'clamp' acts on the updated state"
+    if len({d.rate for d in dynamics}) > 1:
+        yield "its populations differ in rate"
+    nuclei = [n for n in flat.nuclei if set(gated(flat, n)) & inside]
+    if nuclei and not any(flat.nuclei[n].gating == "state" for n in nuclei):
+        yield "no nucleus reads its state"
+    for n in nuclei:
+        heard = {p for p, _ in listens(flat, n)}
+        if not heard <= inside:
+            yield f"nucleus {n} listens to an earlier stage"

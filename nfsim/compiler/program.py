@@ -6,6 +6,8 @@ from nfsim.wiring import Connectome
 
 DENSE, SPARSE = "dense product", "sparse product"
 """Kernels of a coupling."""
+SCAN, FUSED, TICKS = "cfc_scan: the whole sequence at once", "cfc_loop: all ticks in one call", "torch: tick after tick"
+"""Kernels of a stage. `cfc_loop` is written for the CPU; on other devices the same stage runs tick after tick."""
 
 
 def listing(names: tuple[str, ...]) -> str:
@@ -24,7 +26,8 @@ class Stage:
     reasons : why; for a loop, everything that ties the stage to its own state.
     drives, couplings : names of the projections that end here.
     nuclei : paths of the nuclei whose gain acts on the dynamics here.
-    kernel : what runs the stage, with the reason where there was a choice.
+    kernel : what runs the stage: one of SCAN, FUSED and TICKS.
+    refused : why a loop is not FUSED.
     coupling_kernels : the same for each coupling.
     """
 
@@ -35,6 +38,7 @@ class Stage:
     couplings: tuple[str, ...]
     nuclei: tuple[str, ...]
     kernel: str
+    refused: tuple[str, ...]
     coupling_kernels: dict[str, str]
 
 

@@ -6,8 +6,8 @@ ties it to its own state, directly or by way of others, is found in the declarat
 
 import networkx
 
-from nfsim.compiler.kernels import coupling_kernel
-from nfsim.compiler.program import Program, Stage, listing
+from nfsim.compiler.kernels import against_fusing, coupling_kernel
+from nfsim.compiler.program import FUSED, SCAN, TICKS, Program, Stage, listing
 from nfsim.ties import Tie, gated, ties
 from nfsim.wiring import Connectome
 
@@ -39,6 +39,7 @@ def schedule(connectome: Connectome, coupling: str = "auto") -> Program:
     for c in networkx.lexicographical_topological_sort(condensed, key=first.__getitem__):
         members = tuple(sorted(condensed.nodes[c]["members"], key=order.__getitem__))
         inner = _reasons(found, members)
+        refused = tuple(against_fusing(flat, members)) if inner else ()
         ends = [name for name in flat.projections if set(flat.target(name)) & set(members)]
         stages.append(
             Stage(
@@ -48,7 +49,8 @@ def schedule(connectome: Connectome, coupling: str = "auto") -> Program:
                 drives=tuple(n for n in ends if flat.projections[n].kind == "drive"),
                 couplings=tuple(n for n in ends if flat.projections[n].kind == "coupling"),
                 nuclei=tuple(n for n in flat.nuclei if set(gated(flat, n)) & set(members)),
-                kernel="torch, one step after another" if inner else "cfc_scan, the whole sequence at once",
+                kernel=SCAN if not inner else TICKS if refused else FUSED,
+                refused=refused,
                 coupling_kernels={
                     n: coupling_kernel((m := connectome.matrices[n]).shape, m.nnz, coupling)
                     for n in ends
