@@ -101,9 +101,9 @@ def main(words: Sequence[str] | None = None) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         sys.stdout.write(usage() + "\n")
         return 0
-    # Idle OpenMP threads spin, which keeps other processes from the cores: with two cores and other work a step of 20 ms
-    # took 700 ms. Not to spin at all (OMP_WAIT_POLICY=passive) makes a step on an idle machine 1.5 times longer; this
-    # many rounds cost it a tenth, and no more than 0.1 ms each.
+    # Idle OpenMP threads spin, which keeps other processes from the cores: with two cores and other work a step of
+    # 20 ms took 700 ms. Not to spin at all (OMP_WAIT_POLICY=passive) makes a step on an idle machine 1.5 times longer;
+    # this many rounds cost it a tenth, and no more than 0.1 ms each.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     name, *rest = words
     try:
