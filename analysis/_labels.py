@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -114,10 +113,14 @@ def additive(
         return part(data)
     edges = {dim: np.cumsum([0, *data.chunksizes[dim]]) for dim in over}
     slices = [[slice(a, b) for a, b in itertools.pairwise(edges[dim])] for dim in over]
-    level = [part(data.isel(dict(zip(over, cut, strict=True)))) for cut in itertools.product(*slices)]
-    while len(level) > 1:
-        level = [reduce(lambda a, b: a + b, level[i : i + 2]) for i in range(0, len(level), 2)]
-    return level[0]
+    parts = [part(data.isel(dict(zip(over, cut, strict=True)))) for cut in itertools.product(*slices)]
+    if len(parts) == 1:
+        return parts[0]
+    import dask.array
+
+    # Not `a + b`: dask fuses a chain of sums into one task, which then holds the sums of all chunks at once.
+    stacked = dask.array.stack([p.data for p in parts])
+    return parts[0].copy(data=stacked.sum(axis=0, split_every=2))
 
 
 def flat_over(block: np.ndarray, dims: int) -> np.ndarray:
