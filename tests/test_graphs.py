@@ -28,7 +28,7 @@ def hemispheres():
     return net
 
 
-@settings(max_examples=40)
+@settings(networks.SETTINGS, max_examples=40)
 @given(networks.networks())
 def test_a_network_is_the_same_after_networkx(net):
     assert Network.from_networkx(net.to_networkx()) == net

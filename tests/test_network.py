@@ -44,6 +44,7 @@ def test_a_region_means_all_of_its_populations_and_a_star_means_all():
     assert flat.resolve("frontal", "left") == ("left/frontal/pfc", "left/frontal/v1")
     assert flat.resolve("frontal") == ()
     assert flat.resolve("*", "left") == tuple(flat.populations)
+    assert network(NESTED, Population("leftover", 2)).flat.resolve("left") == flat.resolve("left")
 
 
 def test_a_projection_of_a_region_has_its_name_and_its_scope():
@@ -165,7 +166,7 @@ def test_the_snapshot_of_a_model_is_the_network_that_it_was_compiled_from():
     assert model.network.digest() == network().digest()
 
 
-@settings(max_examples=30)
+@settings(networks.SETTINGS, max_examples=30)
 @given(networks.networks())
 def test_networks_and_their_parts_pickle_and_copy(net):
     for again in (pickle.loads(pickle.dumps(net)), copy.deepcopy(net), net.copy()):

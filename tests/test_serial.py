@@ -23,7 +23,7 @@ def network(*parts, **options):
     return net.add(Input("x", 3), Population("v1", 8, 2), Projection("x", "v1"), Readout("out", 2), *parts)
 
 
-@settings(max_examples=60)
+@settings(networks.SETTINGS, max_examples=60)
 @given(networks.networks())
 def test_a_network_is_the_same_after_json(net):
     for indent in (None, 2):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import networks
 import nfsim
-from nfsim import Input, Network, Nucleus, Population, Projection, Readout, Region
+from nfsim import Input, Network, Nucleus, Population, Projection, Readout, Region, wiring
 from nfsim.sphere import Band, Cap, fibonacci_sphere, from_lat_lon, geodesic
 
 
@@ -166,6 +166,12 @@ def test_adding_a_part_changes_no_initial_value_of_another(newcomer):
             np.testing.assert_array_equal(value, later[name], err_msg=name)
 
 
+def test_the_stream_of_a_part_is_the_same_in_every_version():
+    """PCG64 of numpy keeps its raw numbers for good; these stand here so that trained networks can be wired again."""
+    raw = [wiring.random(3, path).bit_generator.random_raw() for path in ("v1:bias", "left/v1:bias", "é:bias")]
+    assert raw == [15363206991306823186, 3729020027354796838, 12275150284444466885]
+
+
 def test_another_seed_draws_other_patterns_and_leaves_the_positions():
     a, b = (nfsim.wire(network(*DRAWN, seed=s)) for s in (1, 2))
     np.testing.assert_array_equal(a.nodes.positions, b.nodes.positions)
@@ -226,7 +232,7 @@ def test_a_connectome_counts_its_edges_in_print_and_in_its_graph():
     assert wired.graph.edges["v1", "v3", "v1->v3"]["edges"] == 30
 
 
-@settings(max_examples=25)
+@settings(networks.SETTINGS, max_examples=25)
 @given(networks.networks())
 def test_wiring_twice_gives_the_same_and_leaves_the_network_as_it_was(net):
     digest = net.digest()
@@ -237,7 +243,7 @@ def test_wiring_twice_gives_the_same_and_leaves_the_network_as_it_was(net):
         np.testing.assert_array_equal(a.matrices[name].toarray(), b.matrices[name].toarray())
 
 
-@settings(max_examples=25)
+@settings(networks.SETTINGS, max_examples=25)
 @given(networks.networks(), st.integers(0, 3))
 def test_a_connectome_keeps_a_snapshot_that_later_changes_do_not_reach(net, seed):
     wired = nfsim.wire(net)

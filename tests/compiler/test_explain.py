@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 import networks
 import nfsim
@@ -45,7 +45,7 @@ def test_the_presets_run_as_they_are_meant_to():
     assert (loop.schedule, loop.populations) == ("loop", ("sensory", "pfc", "motor"))
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
+@settings(networks.SETTINGS, max_examples=15)
 @given(networks.networks())
 def test_the_ledger_counts_every_parameter_once_in_its_group(net):
     program = lower(net)

@@ -4,7 +4,7 @@ import re
 
 import networkx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 import networks
 import nfsim
@@ -144,7 +144,7 @@ def test_a_stage_names_its_drives_couplings_and_nuclei():
     assert program.stages[program.stage_of("pfc")].nuclei == ()
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@settings(networks.SETTINGS, max_examples=30)
 @given(networks.networks())
 def test_every_stage_hears_only_itself_and_earlier_ones_and_scans_hear_no_self(net):
     program = lower(net)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import networks
@@ -12,7 +12,7 @@ from nfsim.models.model import RECORDABLE
 from nfsim.models.reference import ReferenceModel
 from nfsim.regions import presets
 
-SMALL = settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+SMALL = settings(networks.SETTINGS, max_examples=40)
 LARGE = settings(SMALL, max_examples=600)
 
 # Both run in float64. A call adds up to ten ticks of a few hundred products each of order one, so that rounding stays

@@ -3,7 +3,7 @@
 import networkx
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import networks
@@ -190,6 +190,16 @@ def test_a_sign_is_kept_whatever_is_learned(build, kind, learnable, sign):
     assert (sign * (steady[1] - steady[0]) > 0).all()
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_weights_with_a_sign_start_with_it(build, sign):
+    from nfsim.models.parameters import draw
+
+    learned, _ = draw(nfsim.wire(network(Projection("v1", "v2", nfsim.Random(0.5), sign=sign))))
+    weight = learned["v1->v2:v2:weight"]
+    assert (sign * weight > 0).all()
+    assert len(weight.unique()) == weight.numel() > 1
+
+
 def influence(net):
     """Which parts may reach the logits, from the declaration alone, by every path that DESIGN names."""
     flat, graph = net.flat, networkx.DiGraph()
@@ -216,7 +226,7 @@ def influence(net):
     return {out} | networkx.ancestors(graph, out)
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(networks.SETTINGS, max_examples=25)
 @given(networks.networks(), st.data())
 def test_no_part_without_a_path_to_the_readout_has_a_gradient(net, data):
     call = data.draw(networks.calls(net))

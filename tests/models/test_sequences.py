@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import networks
@@ -14,7 +14,7 @@ from nfsim.models.compiled import CompiledModel
 F64 = torch.float64
 # The same sums in another order: batched products may be cut differently, ten ticks of a few dozen terms each.
 SAME = {"rtol": 1e-9, "atol": 1e-10}
-FEW = settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+FEW = settings(networks.SETTINGS, max_examples=12)
 
 
 def compiled(net, seed=0):

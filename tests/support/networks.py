@@ -4,12 +4,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
 import nfsim
 from nfsim.dynamics import GAIN_PLACES
 
+# Whole networks are large draws, and a trace of every line of a failing one takes minutes.
+SETTINGS = settings(
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    phases=[phase for phase in Phase if phase is not Phase.explain],
+)
 PLACES = st.sets(st.sampled_from(GAIN_PLACES)).map(lambda places: tuple(sorted(places)))
 
 
