@@ -120,6 +120,7 @@ def test_resuming_goes_on_in_the_same_folder(here, capsys, refused):
     assert "epochs: 3" in (run / "config.yaml").read_text(), "a refused resume changes nothing"
 
 
+@pytest.mark.slow
 def test_a_sweep_trains_every_combination(here, capsys):
     assert main(["train", "-m", *QUICK, "seed=0,1", "data.batch=60,70"]) == 0
     sweep = only_run(here)

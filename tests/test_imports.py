@@ -182,6 +182,7 @@ def importable() -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_each_public_name_stays_what_it_is_when_every_module_is_imported():
     names = (
         f"PACKAGES, LISTED, MODULES = {packages_with_public_names()}, {set(checkout.listed_packages())}, {importable()}"

@@ -52,6 +52,7 @@ def test_what_is_not_there_is_named(run, tmp_path):
         reports.record_run(tmp_path / "absent")
 
 
+@pytest.mark.slow
 def test_foreign_recordings_are_drawn_too(tmp_path):
     ds = example(trials=2, steps=20, nodes=6)
     recording.save(ds, tmp_path / "foreign.nc")

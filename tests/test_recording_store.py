@@ -238,6 +238,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3)
 """
 
 
+@pytest.mark.slow
 def test_a_recording_larger_than_allowed_memory_is_written(tmp_path):
     path = tmp_path / "large.zarr"
     done = subprocess.run([sys.executable, "-P", "-c", LARGE, str(path)], capture_output=True, text=True, check=False)

@@ -56,6 +56,7 @@ def test_compiled_whole_it_has_the_same_values_and_gradients(final):
     close(found[1], found[0])
 
 
+@pytest.mark.slow
 def test_plain_torch_compiles_whole_and_differentiates_twice():
     inputs = loop_inputs(T=2)
     u = inputs["u"].requires_grad_()

@@ -8,6 +8,7 @@ import textwrap
 import pytest
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc's allocator")
 def test_kept_memory_is_not_faulted_in_again():
     script = """

@@ -182,6 +182,7 @@ def test_available_names_every_kernel_and_what_it_lacks():
     assert found["triton"] in ("ready", "triton is not installed", "torch sees no CUDA device")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="forks")
 def test_a_forked_child_ends_cleanly_and_is_told_if_it_calls_the_kernel():
     """Without the check OpenMP ends the child by a signal. A loader with workers forks in the middle of training."""

@@ -13,6 +13,7 @@ import scans
 pytest.importorskip("triton")
 
 
+@pytest.mark.slow
 def test_in_the_interpreter_values_and_gradients_equal_those_of_torch():
     environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(Path(scans.__file__).parent)}
     script = "import scans; scans.check_triton('cpu')"
