@@ -4,12 +4,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nfsim._record import record
     from nfsim.compiler import compile
     from nfsim.dynamics import CfC, Normal, Uniform
     from nfsim.errors import BuildError
     from nfsim.evaluation import evaluate
     from nfsim.network import Network
     from nfsim.population import Input, Nucleus, Population, Projection, Readout, Region
+    from nfsim.recording import from_array, open
     from nfsim.rules import AllToAll, Decay, Explicit, Nearest, OneToOne, Random, Topographic
     from nfsim.runs import load
     from nfsim.serial import declarable
@@ -45,6 +47,9 @@ _HOME = {
     "Connectome": "nfsim.wiring",
     "FitResult": "nfsim.training",
     "evaluate": "nfsim.evaluation",
+    "from_array": "nfsim.recording",
+    "open": "nfsim.recording",
+    "record": "nfsim._record",
     "fit": "nfsim.training",
     "load": "nfsim.runs",
     "wire": "nfsim.wiring",

@@ -52,6 +52,32 @@ def evaluate(run: str, *overrides: str, split: str = "test", checkpoint: str = "
     commands.evaluate(run, overrides, split, checkpoint)
 
 
+def record(run: str, *, split: str = "validation", samples: int = 64, every: int = 1, resume: bool = False) -> None:
+    """Record what the model of a run does on samples of its data, with names and positions, into a zarr store.
+
+    nfsim record RUN                                 64 samples of the validation split
+    nfsim record RUN --split test --samples 100
+    nfsim record RUN --every 4                       every fourth tick
+    nfsim record RUN --resume                        go on with a recording that was interrupted
+
+    The store, recording.zarr in the run folder, opens with nfsim.open and with xarray.open_zarr.
+    """
+    from nfsim import commands
+
+    commands.record(run, split, samples, every, resume)
+
+
+def plot(run: str, *, trial: int = 0, dpi: int = 120) -> None:
+    """Draw a recording: rates, phases, gain, regions, order parameters, phase locking, free energy.
+
+    nfsim plot RUN                                   what nfsim record made, into plots/ of the run folder
+    nfsim plot STORE --trial 3                       sample 3 of any recording
+    """
+    from nfsim import commands
+
+    commands.plot(run, trial, dpi)
+
+
 def explain(*overrides: str) -> None:
     """Print the program that a network compiles to: stages, kernels, parameters, stability.
 
@@ -69,7 +95,7 @@ def version() -> None:
     sys.stdout.write(f"nfsim {nfsim.__version__}\n")
 
 
-COMMANDS: dict[str, Callable[..., None]] = {f.__name__: f for f in (train, evaluate, explain, version)}
+COMMANDS: dict[str, Callable[..., None]] = {f.__name__: f for f in (train, evaluate, record, plot, explain, version)}
 
 
 def usage() -> str:

@@ -123,6 +123,25 @@ def evaluate(folder: str, words: Iterable[str], split: str, checkpoint: str) -> 
     console.print(table)
 
 
+def record(folder: str, split: str, samples: int, every: int, resume: bool) -> None:
+    """Record a run and say what was kept."""
+    from nfsim.reports import RECORDING, record_run
+
+    ds = record_run(folder, split=split, samples=samples, every=every, resume=resume)
+    sizes = ", ".join(f"{n} {dim}" for dim, n in ds.sizes.items())
+    console = Console(highlight=False)
+    console.print(f"{Path(folder) / RECORDING}: {', '.join(map(str, ds.data_vars))} of {sizes}", soft_wrap=True)
+
+
+def plot(store: str, trial: int, dpi: int) -> None:
+    """Draw a recording and say where the pictures are."""
+    from nfsim.reports import plot_run
+
+    console = Console(highlight=False)
+    for path in plot_run(store, trial=trial, dpi=dpi):
+        console.print(str(path), soft_wrap=True)
+
+
 def explain(words: Iterable[str]) -> None:
     """Print the program of the declared network."""
     from nfsim.assembly import make_data, make_network
