@@ -12,6 +12,7 @@ import xarray as xr
 
 from nfsim._batches import Batch, answer, at_ticks, batches
 from nfsim._forms import plain_labels
+from nfsim._labels import node_labels, template
 from nfsim._provenance import provenance
 from nfsim.recording import SCHEMA, VARIABLES, describe, open, validate
 
@@ -122,6 +123,7 @@ class _Run:
                 raise ValueError(f"record: {name} is {value}; give a whole number from 1 on")
         self.model, self.variables, self.every = model, variables, every
         self.network = model.network
+        self.when = next(iter(self.network.flat.readouts.values())).when
         self.ticks, self.unit = int(self.network.ticks), str(self.network.time_unit)
         self.online = None
         if online:
@@ -162,31 +164,16 @@ class _Run:
 
     def template(self) -> xr.Dataset:
         """Return an empty recording with all labels: one trial, of which only dims and dtypes mean anything."""
-        coords = self.labels()
-        sizes = {"trial": 1, "time": len(coords["time"][1]), "node": len(self.nodes["region"])}
-        sizes |= {"label": len(self.model.labels), "nucleus": len(self.model.nucleus_names)}
-        ds = xr.Dataset(coords=coords)
-        for name in self.variables:
-            rule = VARIABLES[name]
-            dtype = np.complex64 if rule.kind == "c" else np.float32
-            # broadcast, so that the template of a long recording takes no memory
-            ds[name] = (rule.dims, np.broadcast_to(np.zeros((), dtype), [sizes[d] for d in rule.dims]))
-        if "steady" in self.variables:
-            ds["initial"] = ("node", self.initial())
-        dims: dict[str, tuple[str, ...]] = {"target": ("trial",), "prediction": ("trial",)}
-        if self.first.target is not None and self.first.target.ndim == 2:
-            dims["target"] = ("trial", "time")
-        if self.network.flat.readouts and next(iter(self.network.flat.readouts.values())).when == "each":
-            dims["prediction"] = ("trial", "time")
-        names = (
-            ["sample", "prediction"]
-            + ["target"] * (self.first.target is not None)
-            + ["steps"] * (self.first.lengths is not None)
-        )
-        for name in names:
-            on = dims.get(name, ("trial",))
-            ds = ds.assign_coords({name: (on, np.zeros([sizes[d] for d in on], np.int64))})
-        ds.attrs = provenance(
+        tick = np.cumsum(np.repeat(self.dt / self.ticks, self.ticks))
+        growing = {"sample": ("trial",), "prediction": ("trial",)}
+        if self.when == "each":
+            growing["prediction"] = ("trial", "time")
+        if self.first.target is not None:
+            growing["target"] = ("trial",) if self.first.target.ndim == 1 else ("trial", "time")
+        if self.first.lengths is not None:
+            growing["steps"] = ("trial",)
+        ds = template(self.model, self.variables, tick[self.kept(0, self.length)], growing)
+        attrs = provenance(
             nfsim_schema=SCHEMA,
             network=self.network.to_json(),
             config=self.config,
@@ -196,42 +183,7 @@ class _Run:
             ticks=self.ticks,
             every=self.every,
         )
-        return validate(describe(ds, self.unit))
-
-    def labels(self) -> dict[str, Any]:
-        """Return the coordinates that do not depend on the data."""
-        nodes = {("node_label" if name == "label" else name): ("node", value) for name, value in self.nodes.items()}
-        flat = self.network.flat
-        prior = [np.full(p.size, float(p.dynamics.prior_variance)) for p in flat.populations.values()]
-        edges = dict(self.model.edge_coords())
-        projection = [str(name) for name in edges["edge_projection"]]
-        edges["edge_projection"] = np.array(projection, dtype=str)
-        edges["edge_kind"] = np.array([flat.projections[name].kind for name in projection], dtype=str)
-        for end in ("edge_source", "edge_target"):
-            edges[end] = np.asarray(edges[end], np.int64)
-        tick = np.cumsum(np.repeat(self.dt / self.ticks, self.ticks))
-        coords = {
-            "time": ("time", tick[self.kept(0, self.length)]),
-            **nodes,
-            "prior_variance": ("node", np.concatenate(prior)),
-            **{name: ("edge", value) for name, value in edges.items()},
-            "label": ("label", np.array([str(name) for name in self.model.labels])),
-        }
-        if self.model.nucleus_names:
-            coords["nucleus"] = ("nucleus", np.array(self.model.nucleus_names))
-        return coords
-
-    def initial(self) -> np.ndarray:
-        """Return the state before the first tick, complex64 (node)."""
-        parts = []
-        for path, population in self.network.flat.populations.items():
-            name = f"{path}:initial"
-            if name in self.model.values:
-                xr_, xi_ = self.model.values[name].detach().cpu().double().numpy()
-                parts.append(xr_ + 1j * xi_)
-            else:
-                parts.append(np.zeros(population.size, complex))
-        return np.concatenate(parts).astype(np.complex64)
+        return validate(describe(ds.assign_attrs(attrs), self.unit))
 
     def blocks(self, batch: Batch) -> Iterator[tuple[int, dict[str, np.ndarray], dict[str, np.ndarray]]]:
         """Yield, per block of input steps, its first kept tick, the variables, and (with the last) the trial labels."""
@@ -245,9 +197,8 @@ class _Run:
         state, done = None, 0
         ends = np.full(len(batch.x), self.length) if batch.lengths is None else batch.lengths.cpu().numpy()
         parts: list[Any] = []
-        when = next(iter(self.network.flat.readouts.values())).when
         whole = self.steps >= self.length
-        ask = self.needs if whole or when == "each" else tuple(dict.fromkeys([*self.needs, "logits"]))
+        ask = self.needs if whole or self.when == "each" else tuple(dict.fromkeys([*self.needs, "logits"]))
         for begin in range(0, self.length, self.steps):
             end = min(begin + self.steps, self.length)
             x = batch.x[:, begin:end].to(self.device, self.dtype)
@@ -257,7 +208,9 @@ class _Run:
             uniform = bool(np.all(self.dt == self.dt[0]))
             out = self.model(x, state, dt=float(self.dt[0]) if uniform else dt, lengths=lengths, record=ask)
             state = out.state
-            parts.append(out.logits if whole or when == "each" else at_ticks(out.record["logits"], here, self.ticks))
+            parts.append(
+                out.logits if whole or self.when == "each" else at_ticks(out.record["logits"], here, self.ticks)
+            )
             keep = self.kept(begin, end)
             tick = begin * self.ticks + keep
             over = tick[None, :] >= (ends * self.ticks)[:, None]
@@ -272,7 +225,7 @@ class _Run:
             yield (
                 done,
                 block,
-                self._trial_labels(batch, answer(parts, when, ends, self.steps, whole), ends) if last else {},
+                self._trial_labels(batch, answer(parts, self.when, ends, self.steps, whole), ends) if last else {},
             )
             done += len(keep)
 
@@ -319,7 +272,7 @@ class _Run:
 
     def _accumulate(self, block: dict[str, np.ndarray], start: int) -> None:
         assert self.online is not None
-        nodes = {("node_label" if k == "label" else k): ("node", v) for k, v in self.nodes.items()}
+        nodes = {name: ("node", value) for name, value in node_labels(self.model).items()}
         chunk = {name: (("trial", "time", "node"), block[name]) for name in self.online.needs}
         self.online.update(xr.Dataset(chunk, coords=nodes), start=start)
 

@@ -97,7 +97,7 @@ def test_a_constant_signal_of_a_lazy_array_is_missing_and_not_1():
 
 
 BIG = """
-import resource, dask.array as da, numpy as np, xarray as xr
+import dask, resource, dask.array as da, numpy as np, xarray as xr
 from nfsim import analysis
 resource.setrlimit(resource.RLIMIT_DATA, (BYTES, BYTES))
 turn = np.exp(2j * np.pi * np.arange(NODES) / NODES).astype("c8")
@@ -106,10 +106,9 @@ def block(block_info=None):
     return np.exp(0.01j * np.arange(start, stop)).astype("c8")[:, None] * turn
 z = da.map_blocks(block, chunks=((CHUNK,) * (STEPS // CHUNK), (NODES,)), dtype="c8")
 ds = xr.Dataset({"z": (("time", "node"), z)}, coords={"region": ("node", np.repeat(["a", "b"], NODES // 2))})
-r = analysis.order_parameter(ds, over="node", by="region").r.compute()
+r, plv = dask.compute(analysis.order_parameter(ds, over="node", by="region").r, analysis.plv(ds, over="time"))
 # each half of the circle: r = 1 / (n/2 sin(pi/n))
 np.testing.assert_allclose(r, 1 / (NODES / 2 * np.sin(np.pi / NODES)), rtol=1e-4)
-plv = analysis.plv(ds, over="time").compute()
 np.testing.assert_allclose(plv, 1, atol=1e-5)
 print(z.nbytes / 1e9, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
 """
