@@ -123,19 +123,29 @@ def networks(draw: DrawFn) -> nfsim.Network:
     sectors = {name: draw(st.integers(1, 3)) for name in names}
     sizes = {name: sectors[name] * draw(st.integers(1, 3)) for name in names}
     populations = [nfsim.Population(n, sizes[n], sectors[n], draw(dynamics(sizes[n]))) for n in names]
+    sets = {"*": sum(sizes.values())}
+    if len(names) > 1 and draw(st.booleans()):  # all but the first stand in a region
+        populations[1:] = [nfsim.Region("r", populations[1:], draw(st.sampled_from([None, nfsim.Cap(30, 60, 40)])))]
+        names, sets["r"] = [names[0], *(f"r/{n}" for n in names[1:])], sets["*"] - sizes["a"]
+        sectors, sizes = ({n: d[n[-1]] for n in names} for d in (sectors, sizes))
     net.add(*(nfsim.Input(name, features) for name, features in inputs.items()), *populations)
-    ends = sizes | inputs | {"*": sum(sizes.values())}
+    ends = sizes | inputs | sets
     # Dale's law asks for one sign per population, so a network is signed as a whole and only between single populations
     signs = {n: draw(st.sampled_from([1, -1])) for n in names} if draw(st.integers(0, 3)) == 0 else {}
     net.add(draw(projections("X", draw(st.sampled_from(["a", "*"])), ends, None)))
     if "Y" in inputs:
-        net.add(draw(projections("Y", draw(st.sampled_from(names)), ends, None)))
+        net.add(draw(projections("Y", draw(st.sampled_from([*names, *sets])), ends, None)))
     for _ in range(draw(st.integers(0, 4))):
         source, target = draw(st.sampled_from(names)), draw(st.sampled_from(names))
-        if not signs and draw(st.integers(0, 4)) == 0:
-            source = target = "*"
+        if not signs and draw(st.integers(0, 3)) == 0:
+            source = target = draw(st.sampled_from(sorted(sets)))
+        elif not signs and "r" in sets and draw(st.integers(0, 3)) == 0:
+            source, target = draw(st.permutations(["a", "r"]))
         net.add(draw(projections(source, target, ends, signs.get(source))))
-    thalamus = [draw(nuclei(f"n{k}", list(inputs), names)) for k in range(draw(st.integers(0, 3)))]
+    thalamus = [
+        draw(nuclei(f"n{k}", list(inputs), [*names, *sorted(set(sets) - {"*"})]))
+        for k in range(draw(st.integers(0, 3)))
+    ]
     if thalamus and draw(st.booleans()):
         net.add(nfsim.Region("thalamus", thalamus))
     else:
