@@ -13,7 +13,7 @@ from torch import Tensor
 from nfsim.models.kernels import _loop_numba_passes as passes
 from nfsim.models.kernels._loop_numba_adjoint import Back
 from nfsim.models.kernels._loop_numba_lanes import LINE, entry
-from nfsim.models.kernels._loop_numba_ticks import Cell, Edges, Router, Tile
+from nfsim.models.kernels._loop_numba_ticks import AT_COUPLING, AT_DRIVE, AT_TIME, Cell, Edges, Router, Tile
 from nfsim.models.kernels._loop_operators import GRADIENTS, Arguments
 from nfsim.models.kernels._scan_numba import _flat
 
@@ -75,10 +75,12 @@ class _Call:
         rate, bias, limit, rotation, dt = (_flat(x) for x in (a.rate, a.bias, a.limit, turn, a.dt))
         self.cell = Cell(rate, bias, limit, rotation, dt, a.exact, turn.ndim == 3)
         shift, feedback = (_flat(a.u.new_empty(0) if x is None else x) for x in (a.shift, a.feedback))
-        first, nucleus, share = _reach(a.share.numpy(), a.places.numpy())
+        masks = ((AT_TIME, a.at_time), (AT_DRIVE, a.at_drive), (AT_COUPLING, a.at_coupling))
+        places = np.sum([place * _flat(mask).view(np.uint8) for place, mask in masks], 0, np.uint8)
+        first, nucleus, share = _reach(a.share.numpy(), places)
         self.router = Router(
             _flat(a.relayed), shift, _flat(a.from_means), _flat(a.ranges), _flat(a.inhibition), feedback,
-            _flat(a.positions), first, nucleus, share, _flat(a.ungated), _flat(a.places), a.relayed.ndim == 3,
+            _flat(a.positions), first, nucleus, share, _flat(a.ungated), places, a.relayed.ndim == 3,
         )  # fmt: skip
         self.edges = Edges(*(_flat(x) for x in (a.indptr, a.indices, a.weight, a.degree)))
         self.like = a.u

@@ -14,8 +14,7 @@ import numba
 
 from nfsim.models.kernels._loop_numba_arithmetic import flush, if_above, inverse_root
 from nfsim.models.kernels._loop_numba_lanes import INNER, at, fold, load, splat, stand_alone, store, width
-from nfsim.models.kernels._loop_numba_ticks import pull_on, rate_of, rotation_of
-from nfsim.models.kernels._loop_operators import AT_COUPLING, AT_DRIVE, AT_TIME
+from nfsim.models.kernels._loop_numba_ticks import AT_COUPLING, AT_DRIVE, AT_TIME, add, pull_on, rate_of, rotation_of
 
 RATE, BIAS, DEGREE, COS, SIN = range(5)
 
@@ -64,11 +63,6 @@ class Back(NamedTuple):
 
 
 @numba.njit(**INNER)
-def _add(lines, i, x):
-    store(lines, i, load(lines, i) + x)
-
-
-@numba.njit(**INNER)
 def turn_back(N, cell, router, edges, tile, back):
     """Adjoint of `turn`; `tile.new` enters as the gradient of the new state, leaves as that of the old."""
     stand_alone()
@@ -104,7 +98,7 @@ def turn_back(N, cell, router, edges, tile, back):
             dx, dy = dx - d * dfx, dy - d * dfy
             store(back.force, i, dfx)
             store(back.force, N + i, dfy)
-            _add(back.sums, DEGREE * N + i, -1 * (dfx * x + dfy * y))
+            add(back.sums, DEGREE * N + i, -1 * (dfx * x + dfy * y))
         store(tile.new, i, flush(dx))
         store(tile.new, N + i, flush(dy))
         store(back.du, i, gd * dvx)
@@ -117,14 +111,14 @@ def turn_back(N, cell, router, edges, tile, back):
         if place & AT_COUPLING:
             dg = dg + (dvx * fx + dvy * fy)
         store(back.dg, i, dg)
-        _add(back.sums, RATE * N + i, dq * dt * gt)
-        _add(back.sums, BIAS * N + i, dq)
+        add(back.sums, RATE * N + i, dq * dt * gt)
+        add(back.sums, BIAS * N + i, dq)
         if back.turn.size > 0:
             store(back.turn, i, rx * x + ry * y)
             store(back.turn, N + i, ry * x - rx * y)
         elif not cell.each_rotation:
-            _add(back.sums, COS * N + i, rx * x + ry * y)
-            _add(back.sums, SIN * N + i, ry * x - rx * y)
+            add(back.sums, COS * N + i, rx * x + ry * y)
+            add(back.sums, SIN * N + i, ry * x - rx * y)
 
 
 @numba.njit(**INNER)
@@ -145,13 +139,13 @@ def push_back(number, N, edges, tile, back):
             if wanted:
                 store(back.dots, e % L, fx * x + fy * y)
                 if e % L == L - 1:
-                    _add(back.weight, start + e // L, fold(back.dots, 0))
+                    add(back.weight, start + e // L, fold(back.dots, 0))
         store(tile.new, j, dx)
         store(tile.new, N + j, dy)
     if wanted and E % L > 0:
         for e in range(E % L, L):
             store(back.dots, e, 0)
-        _add(back.weight, start + E // L, fold(back.dots, 0))
+        add(back.weight, start + E // L, fold(back.dots, 0))
 
 
 @numba.njit(**INNER)
@@ -175,12 +169,12 @@ def gate_back(N, K, router, tile, back):
             dl = at(share, j) * dg * (gain - gain * gain)
             dx = dx + load(h, q) * dl
             dy = dy + load(h, q + 1) * dl
-            _add(dh, q, dl * x)
-            _add(dh, q + 1, dl * y)
-            _add(dh, q + 2, dl * a)
-            _add(dh, q + 3, dl * b)
-            _add(dh, q + 4, dl * c)
-            _add(dshift, k, dl)
+            add(dh, q, dl * x)
+            add(dh, q + 1, dl * y)
+            add(dh, q + 2, dl * a)
+            add(dh, q + 3, dl * b)
+            add(dh, q + 4, dl * c)
+            add(dshift, k, dl)
         store(dz, i, dx)
         store(dz, N + i, dy)
 
@@ -197,14 +191,14 @@ def listen_back(number, N, K, P, R, router, tile, back):
         for k in range(K):
             dshift = load(back.dshift, k)
             d = d - at(router.inhibition, k * P + p) * dshift
-            _add(back.sums, inhibition + k * P + p, -1 * relay * dshift)
+            add(back.sums, inhibition + k * P + p, -1 * relay * dshift)
         store(back.dh, 5 * K + p, if_above(h, 0, d, 0))
     for j in range(3 * R):
         m, d = load(tile.m, j), splat(tile.old, 0)
         for c in range(C):
             dh = load(back.dh, c)
             d = d + at(router.from_means, c * 3 * R + j) * dh
-            _add(back.sums, from_means + c * 3 * R + j, dh * m)
+            add(back.sums, from_means + c * 3 * R + j, dh * m)
         store(back.dm, j, d)
     if router.feedback.size > 0:
         _feedback_back(number, N, K, router, tile, back)
@@ -216,15 +210,15 @@ def listen_back(number, N, K, P, R, router, tile, back):
         share = 1 / (high - low)
         dx, dy, dmod = share * load(back.dm, 3 * r), share * load(back.dm, 3 * r + 1), share * load(back.dm, 3 * r + 2)
         for i in range(low, high):
-            _add(tile.new, i, dx)
-            _add(tile.new, N + i, dy)
-            _add(back.dmod, i, dmod)
+            add(tile.new, i, dx)
+            add(tile.new, N + i, dy)
+            add(back.dmod, i, dmod)
     if R > 0 or router.feedback.size > 0:
         for i in range(N):
             x, y = load(tile.old, i), load(tile.old, N + i)
             d = load(back.dmod, i) * inverse_root(x * x + y * y + 1e-12)
-            _add(tile.new, i, d * x)
-            _add(tile.new, N + i, d * y)
+            add(tile.new, i, d * x)
+            add(tile.new, N + i, d * y)
 
 
 @numba.njit(**INNER)
@@ -246,4 +240,4 @@ def _feedback_back(number, N, K, router, tile, back):
                     store(back.dots, i, dshift * load(tile.mod, block * L + i))
                 for i in range(end, L):
                     store(back.dots, i, 0)
-                _add(back.feedback, (number * K + k) * blocks + block, fold(back.dots, 0))
+                add(back.feedback, (number * K + k) * blocks + block, fold(back.dots, 0))

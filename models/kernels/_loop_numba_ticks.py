@@ -16,7 +16,8 @@ import numpy as np
 
 from nfsim.models.kernels._loop_numba_arithmetic import decay, flush, if_above, inverse_root, reciprocal
 from nfsim.models.kernels._loop_numba_lanes import INNER, at, load, splat, stand_alone, store, transpose, width
-from nfsim.models.kernels._loop_operators import AT_COUPLING, AT_DRIVE, AT_TIME
+
+AT_TIME, AT_DRIVE, AT_COUPLING = 1, 2, 4
 
 
 class Cell(NamedTuple):
@@ -106,6 +107,12 @@ class Tile(NamedTuple):
 
 
 @numba.njit(**INNER)
+def add(lines, i, x):
+    """Add to a line."""
+    store(lines, i, load(lines, i) + x)
+
+
+@numba.njit(**INNER)
 def fetch(source, first, stride, n, M, lines):
     """Read a row [M] of each of n samples to M lines; lanes without a sample are 0."""
     stand_alone()
@@ -188,10 +195,12 @@ def listen(z, N, K, P, R, router, tile):
         for p in range(P):
             relay = load(tile.h, 5 * K + p)
             s = s - at(router.inhibition, k * P + p) * if_above(relay, 0, relay, 0)
-        if router.feedback.size > 0:
-            for i in range(N):
-                s = s + at(router.feedback, k * N + i) * load(tile.mod, i)
         store(tile.shift, k, s)
+    if router.feedback.size > 0:
+        for i in range(N):  # outside: sums over nodes, side by side, do not wait for one another
+            mod = load(tile.mod, i)
+            for k in range(K):
+                add(tile.shift, k, at(router.feedback, k * N + i) * mod)
 
 
 @numba.njit(**INNER)

@@ -49,8 +49,10 @@ class Arguments(NamedTuple):
     """[K, N]."""
     ungated: Tensor
     """[N]."""
-    places: Tensor
-    """[N] uint8, sum of AT_TIME, AT_DRIVE and AT_COUPLING."""
+    at_time: Tensor
+    """[N] bool, as the next two."""
+    at_drive: Tensor
+    at_coupling: Tensor
     indptr: Tensor
     """[N + 1] int64."""
     indices: Tensor
@@ -61,8 +63,6 @@ class Arguments(NamedTuple):
     """[N]."""
     exact: bool
 
-
-AT_TIME, AT_DRIVE, AT_COUPLING = 1, 2, 4
 
 GRADIENTS = (
     "u", "z0", "rate", "bias", "rotation",
@@ -90,21 +90,22 @@ def _backend() -> Any:
 
 def check_structure(ranges: Tensor, indptr: Tensor, indices: Tensor, N: int) -> None:
     """Refuse ranges and edges that lead outside the nodes: kernels trust them."""
-    low, high = ranges.unbind(1)
-    if not bool(((low >= 0) & (low < high) & (high <= N)).all()):
+    low, high = ranges.numpy().T
+    if not ((low >= 0) & (low < high) & (high <= N)).all():
         raise ValueError(
             f"cfc_loop: ranges {ranges.tolist()} are not all parts of the {N} nodes; "
             "give pairs (first, end) with 0 <= first < end <= N"
         )
-    E = indices.numel()
-    if int(indptr[0]) != 0 or int(indptr[-1]) != E or bool((indptr[1:] < indptr[:-1]).any()):
+    rows, source = indptr.numpy(), indices.numpy()
+    E = len(source)
+    if rows[0] != 0 or rows[-1] != E or (rows[1:] < rows[:-1]).any():
         raise ValueError(
             f"cfc_loop: indptr does not rise from 0 to the {E} edges; give for each node where its edges start, as "
             "in a scipy.sparse.csr_array"
         )
-    if E and (int(indices.min()) < 0 or int(indices.max()) >= N):
+    if E and (source.min() < 0 or source.max() >= N):
         raise ValueError(
-            f"cfc_loop: indices from {int(indices.min())} to {int(indices.max())} are not all within the {N} nodes; "
+            f"cfc_loop: indices from {source.min()} to {source.max()} are not all within the {N} nodes; "
             f"give for each edge the node that it comes from, 0 to {N - 1}"
         )
 

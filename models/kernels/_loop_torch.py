@@ -8,14 +8,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nfsim.models.kernels._loop_operators import AT_COUPLING, AT_DRIVE, AT_TIME, Arguments
+from nfsim.models.kernels._loop_operators import Arguments
 
 
 def cfc_loop(a: Arguments) -> tuple[Tensor, Tensor]:
     """Return every state [B, T, 2N], and the last one [B, 2N]."""
     T, K, N = a.u.shape[1], len(a.inhibition), a.rate.numel()
     matrix = _dense(a, N)
-    places = {p: (a.places & p).bool() for p in (AT_TIME, AT_DRIVE, AT_COUPLING)}
     relayed = (a.relayed if a.relayed.ndim == 3 else a.relayed.expand(1, T, -1)).unbind(1)
     shift = [None] * T if a.shift is None else a.shift.unbind(1)
     turns = a.rotation.unbind(1) if a.rotation is not None and a.rotation.ndim == 3 else [a.rotation] * T
@@ -24,7 +23,7 @@ def cfc_loop(a: Arguments) -> tuple[Tensor, Tensor]:
         x, y = z.chunk(2, -1)
         ux, uy = u.chunk(2, -1)
         g = _gain(a, x, y, relayed[k], shift[k], K) if K else a.ungated.expand_as(x)
-        gt, gd, gc = (torch.where(places[p], g, 1.0) for p in (AT_TIME, AT_DRIVE, AT_COUPLING))
+        gt, gd, gc = (torch.where(place, g, 1.0) for place in (a.at_time, a.at_drive, a.at_coupling))
         vx, vy = gd * ux, gd * uy
         if matrix is not None:
             vx = vx + gc * (x @ matrix.T - a.degree * x)

@@ -15,15 +15,7 @@ import torch
 from torch import Tensor
 
 from nfsim.models.kernels import _loop_torch
-from nfsim.models.kernels._loop_operators import (
-    AT_COUPLING,
-    AT_DRIVE,
-    AT_TIME,
-    GRADIENTS,
-    Arguments,
-    check_structure,
-    loop,
-)  # fmt: skip
+from nfsim.models.kernels._loop_operators import GRADIENTS, Arguments, check_structure, loop
 from nfsim.models.kernels._operators import state_dtype
 from nfsim.models.kernels.scan import Kernel, _check_sequence, _check_shape, _choose, _trains
 
@@ -177,10 +169,8 @@ def cfc_loop(
     }  # fmt: skip
     chosen = _choose_kernel(kernel, numbers, given)
     dtype = state_dtype(*numbers.values())
-    masks = zip((AT_TIME, AT_DRIVE, AT_COUPLING), _MASKS, strict=True)
-    fields: dict[str, Any] = {k: None if x is None else x.to(dtype) for k, x in numbers.items()}
-    fields |= {k: given[k].to(torch.int64) for k in _INTEGERS}
-    fields["places"] = sum(place * given[k].to(torch.uint8) for place, k in masks)
+    fields: dict[str, Any] = {k: x if x is None or x.dtype == dtype else x.to(dtype) for k, x in numbers.items()}
+    fields |= {k: given[k].to(torch.int64) for k in _INTEGERS} | {k: given[k] for k in _MASKS}
     a = Arguments(**fields, exact=gate == "exact")
     if chosen == "numba":
         z, last = loop(*a, not final or _trains(x for x in numbers.values() if x is not None))
@@ -210,7 +200,7 @@ def _no_coupling(u: Tensor, N: int) -> LoopCoupling:
 
 
 def _check(argument: str, x: Tensor | None, shapes: list[tuple[int, ...]], rule: str) -> None:
-    if x is not None:
+    if x is not None and x.shape not in shapes:
         _check_shape(_NAME, argument, x, shapes, rule)
 
 
