@@ -127,10 +127,10 @@ def analyse(steps, chunk, nodes, limit):
 
 
 def test_more_data_than_allowed_memory_are_analysed():
-    # 1.3 GB within 0.9 GB of data segment, imports included
-    size, resident = analyse(2_500_000, 50_000, 64, 900_000_000)
-    assert size > 1.2
-    assert resident < 0.9
+    # 0.8 GB within 0.7 GB of data segment, of which imports take half
+    size, resident = analyse(1_600_000, 20_000, 64, 700_000_000)
+    assert size > 0.8
+    assert resident < 0.6
 
 
 @pytest.mark.slow
