@@ -111,6 +111,8 @@ def _nuclei(flat: Flat) -> Iterator[str]:
 
 def _readout(flat: Flat) -> Iterator[str]:
     for path, r in flat.readouts.items():
+        if "/" in path:
+            yield f"{path}: stands in a region, and a readout belongs to the network; add it to the network itself"
         for name in r.reads:
             ends = flat.resolve(name)
             if not ends or ends[0] in flat.inputs:

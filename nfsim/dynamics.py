@@ -19,6 +19,9 @@ class Uniform:
     low: float
     high: float
 
+    def __post_init__(self) -> None:
+        freeze(self)
+
     def problems(self) -> Iterator[str]:
         if not (is_number(self.low) and is_number(self.high) and self.low <= self.high):
             yield f"Uniform({self.low!r}, {self.high!r}) breaks low <= high, both finite; swap or correct the bounds"
@@ -33,6 +36,9 @@ class Normal:
 
     mean: float
     sd: float
+
+    def __post_init__(self) -> None:
+        freeze(self)
 
     def problems(self) -> Iterator[str]:
         if not (is_number(self.mean) and is_number(self.sd) and self.sd >= 0):

@@ -19,11 +19,15 @@ def to_networkx(network: Network) -> "networkx.MultiDiGraph":
     Node attribute `declaration`; edge attributes `declaration`, `scope` (the region that declares it) and `order`;
     graph attributes name, seed, dt, ticks, time_unit, regions {path: patch}, nuclei and readouts {path: declaration},
     and places (the paths of regions and populations in the order declared).
-    A projection between sets of populations has one edge per pair.
+    A projection between sets of populations has one edge per pair; one that ends nowhere is refused, not lost.
     """
     import networkx
 
     flat = network.flat
+    lost = [name for name in flat.projections if not (flat.source(name) and flat.target(name))]
+    lost += [path for path, _ in flat.duplicates]
+    if lost:
+        raise BuildError(f"{name}: has no place in a graph; correct what check() reports of it" for name in lost)
     graph = networkx.MultiDiGraph(**{k: getattr(network, k) for k in _META})
     graph.graph |= {
         "regions": {path: region.patch for path, region in flat.regions.items()},

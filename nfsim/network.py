@@ -266,15 +266,16 @@ class Network:
             sectors = f", {p.sectors} sectors" if p.sectors != 1 else ""
             rows.append(f"  population  {path:<24} {p.size} nodes{sectors}, region {self.flat.region(path)}")
         for path, n in self.flat.nuclei.items():
-            rows.append(
-                f"  nucleus     {path:<24} {n.gating}, reads {', '.join(n.reads)}, targets {', '.join(n.targets)}"
-            )
+            reads, targets = (", ".join(map(str, names)) for names in (n.reads, n.targets))
+            rows.append(f"  nucleus     {path:<24} {n.gating}, reads {reads}, targets {targets}")
         for name, c in self.flat.projections.items():
             rank = f", rank {c.rank}" if c.rank else ""
             rows.append(f"  projection  {name:<24} {c.kind}, {type(c.rule).__name__}{rank}, learns {c.learnable}")
         for path, r in self.flat.readouts.items():
             labels = len(r.labels) if isinstance(r.labels, tuple) else r.labels
-            rows.append(f"  readout     {path:<24} {r.kind} of {', '.join(r.reads)}, {labels} labels, {r.when}")
+            rows.append(
+                f"  readout     {path:<24} {r.kind} of {', '.join(map(str, r.reads))}, {labels} labels, {r.when}"
+            )
         return "\n".join(rows)
 
     # A class with __eq__ and no __hash__ has no hash, as befits what changes.

@@ -34,6 +34,9 @@ class Input:
     name: str
     features: int
 
+    def __post_init__(self) -> None:
+        freeze(self)
+
     def problems(self) -> Iterator[str]:
         if not is_count(self.features):
             yield f"features {self.features!r} is not {COUNT}; give the features per time step"

@@ -37,6 +37,9 @@ class AbstractRule(ABC):
     needs_positions: ClassVar[bool] = False
     """Whether the rule asks where the nodes stand."""
 
+    def __post_init__(self) -> None:
+        freeze(self)
+
     def problems(self) -> Iterator[str]:
         """What is wrong with the rule's own values."""
         yield from ()
@@ -235,6 +238,9 @@ class Entries:
     rows: tuple[int, ...]
     cols: tuple[int, ...]
     values: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        freeze(self)
 
     @classmethod
     def of(cls, matrix: Any) -> "Entries":

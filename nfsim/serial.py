@@ -53,7 +53,7 @@ def encode(value: Any) -> Any:
         cls = _declared(value)
         out: dict[str, Any] = {"type": cls.__name__}
         for f in fields(cls):
-            v = getattr(value, f.name)
+            v = tuples(getattr(value, f.name))
             if f.default is MISSING or v != f.default or type(v) is not type(f.default):
                 out[f.name] = encode(v)
         return out

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nfsim.values import is_number
+from nfsim.values import freeze, is_number
 
 GOLDEN = (1 + 5**0.5) / 2
 
@@ -87,6 +87,9 @@ class Cap:
     lon: float
     radius: float
 
+    def __post_init__(self) -> None:
+        freeze(self)
+
     def problems(self) -> Iterator[str]:
         if not (is_number(self.lat) and -90 <= self.lat <= 90):
             yield f"lat {self.lat!r} is not in [-90, 90]; give degrees of latitude"
@@ -116,6 +119,9 @@ class Band:
 
     south: float
     north: float
+
+    def __post_init__(self) -> None:
+        freeze(self)
 
     def problems(self) -> Iterator[str]:
         if not (is_number(self.south) and is_number(self.north) and -90 <= self.south < self.north <= 90):

@@ -145,6 +145,7 @@ BAD_PARTS = {
         ],
         r"Explicit: names \['c'\] are no labels of the population; name the same nodes in both",
     ),
+    "a readout in a region": (Region("r", [V2, Readout("own", 2)]), "r/own: stands in a region, and a readout belongs"),
     "an unknown gating": (Nucleus("n", gating="feedback"), "n: gating 'feedback' is unknown"),
     "a key of no dimension": (Nucleus("n", key=0), "n: key 0 is not a whole number"),
     "a nucleus that reads nothing": (Nucleus("n", reads=()), "n: reads is empty; name populations or regions"),

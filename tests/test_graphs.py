@@ -89,6 +89,18 @@ def test_a_network_can_be_built_from_a_graph_of_ones_own():
     assert net.flat.regions["cortex"].parts == (Population("v1", 4),)
 
 
+def test_what_a_graph_cannot_hold_is_refused_and_not_lost():
+    net = hemispheres()
+    net.connect("left/v1", "nowhere")
+    net.add(Population("middle", 5))
+    with pytest.raises(nfsim.BuildError) as raised:
+        net.to_networkx()
+    assert raised.value.problems == (
+        "left/v1->nowhere: has no place in a graph; correct what check() reports of it",
+        "middle: has no place in a graph; correct what check() reports of it",
+    )
+
+
 def test_a_node_or_an_edge_without_a_declaration_is_refused():
     graph = hemispheres().to_networkx()
     graph.add_node("v9")

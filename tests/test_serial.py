@@ -61,9 +61,9 @@ def test_numbers_come_back_to_the_last_bit():
 
 
 def test_numbers_of_numpy_are_written_as_plain_ones():
-    plain = network(Population("p", 4), dt=0.5, seed=3, ticks=2)
-    numpy = network(Population("p", np.int64(4)), dt=np.float64(0.5), seed=np.int64(3), ticks=np.int32(2))
-    assert numpy.problems() == []
+    plain = network(Population("p", 4), Projection("p", "p", nfsim.Nearest(12)), dt=0.5, seed=3, ticks=2)
+    coupling = Projection("p", "p", nfsim.Nearest(np.int64(12)), weight=np.float32(0.5))
+    numpy = network(Population("p", np.int64(4)), coupling, dt=np.float64(0.5), seed=np.int64(3), ticks=np.int32(2))
     assert numpy.digest() == plain.digest()
 
 
