@@ -13,7 +13,7 @@ from nfsim.models.reference import ReferenceModel
 from nfsim.regions import presets
 
 SMALL = settings(networks.SETTINGS, max_examples=40)
-LARGE = settings(SMALL, max_examples=600)
+LARGE = settings(SMALL, max_examples=120)
 
 # Both run in float64. A call adds up to ten ticks of a few hundred products each of order one, so that rounding stays
 # below 1e-12; the gradient passes 1/sqrt(1e-5) where a silent source is normalised, hence 1e-9.
