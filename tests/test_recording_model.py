@@ -1,8 +1,5 @@
 """Recording a compiled model: labelled, equal to the model's own output, whole or in pieces, in memory or on disk."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -232,27 +229,3 @@ def test_what_cannot_be_recorded_is_refused(model, data):
         record(model, data, dt=np.ones((6, 7)))
     with pytest.raises(ValueError, match="no measure synchrony"):
         record(model, data, online=("synchrony",))
-
-
-LONG = """
-import resource, sys, torch, nfsim
-from nfsim._record import record
-from nfsim.regions import presets
-model = nfsim.compile(presets.hierarchy(5, list("abc"), seed=0))
-record(model, torch.randn(1, 200, 5), to=sys.argv[1] + "/warm.zarr", steps=100)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-ds = record(model, torch.randn(1, STEPS, 5), variables=("z", "steady"), to=sys.argv[1] + "/long.zarr", steps=1000)
-print(2 * ds.z.nbytes / 1e6, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3)
-"""
-
-
-@pytest.mark.slow
-def test_memory_is_bounded_by_the_block_and_not_by_the_run(tmp_path):
-    code = LONG.replace("STEPS", "200_000")
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    size, grown = map(float, done.stdout.split())
-    assert size > 800
-    assert grown < size / 3

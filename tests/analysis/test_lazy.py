@@ -131,10 +131,3 @@ def test_more_data_than_allowed_memory_are_analysed():
     size, resident = analyse(1_600_000, 20_000, 64, 700_000_000)
     assert size > 0.8
     assert resident < 0.6
-
-
-@pytest.mark.slow
-def test_twenty_gigabytes_are_analysed_in_less_than_two():
-    size, resident = analyse(40_000_000, 200_000, 64, 4_000_000_000)
-    assert size > 20
-    assert resident < 2
