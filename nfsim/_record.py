@@ -165,7 +165,7 @@ class _Run:
     def template(self) -> xr.Dataset:
         """Return an empty recording with all labels: one trial, of which only dims and dtypes mean anything."""
         tick = np.cumsum(np.repeat(self.dt / self.ticks, self.ticks))
-        growing = {"sample": ("trial",), "prediction": ("trial",)}
+        growing: dict[str, tuple[str, ...]] = {"sample": ("trial",), "prediction": ("trial",)}
         if self.when == "each":
             growing["prediction"] = ("trial", "time")
         if self.first.target is not None:
