@@ -129,7 +129,7 @@ def streaming(repeats: int) -> Iterator[Row]:
 MEMORY = """
 import resource, sys, torch, nfsim
 from nfsim import CfC, Input, Network, Population, Readout
-B, T, N = 64, 784, 128
+B, T, N = 256, 1568, 128
 net = Network().add(Input("x", 1), Population("v1", N, dynamics=CfC(drive="complex")), Readout("r", 10))
 net.connect("x", "v1")
 model = nfsim.compile(net, device="cpu")
