@@ -6,6 +6,9 @@ import torch
 from loops import gradients, learned, loop_in_numpy, loop_inputs, run
 from nfsim.models.kernels import LoopCoupling, cfc_loop
 
+# The models' tests hold the same kernel to the reference; these look at it by itself, and compile it for both dtypes.
+pytestmark = pytest.mark.slow
+
 close = torch.testing.assert_close
 FLOAT64 = {"rtol": 1e-11, "atol": 1e-12}  # a few ten roundings of 1e-16, in sums of up to some hundred terms
 FLOAT32 = {"rtol": 1e-4, "atol": 1e-5}
