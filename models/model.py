@@ -178,7 +178,7 @@ class AbstractModel(nn.Module):
         for name in record:
             if name not in RECORDABLE:
                 raise ValueError(f"record {name!r} is unknown; choose from {', '.join(RECORDABLE)}")
-        return Call(x, self._checked_state(state, x), self._checked_dt(dt, x), _checked_lengths(lengths, x), record)
+        return Call(x, self._checked_state(state, x), self._checked_dt(dt, x), checked_lengths(lengths, x), record)
 
     def _checked_state(self, state: Any, x: Tensor) -> Tensor | None:
         if state is None:
@@ -224,7 +224,8 @@ def _finite(x: Tensor) -> bool:
     return math.isfinite(x.detach().sum().item()) or bool(torch.isfinite(x).all())
 
 
-def _checked_lengths(lengths: Any, x: Tensor) -> Tensor | None:
+def checked_lengths(lengths: Any, x: Tensor) -> Tensor | None:
+    """Valid steps of each sample, [batch] int64, once they are whole numbers within the steps of x."""
     if lengths is None:
         return None
     lengths = torch.as_tensor(lengths, device=x.device)
