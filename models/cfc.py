@@ -15,8 +15,8 @@ from nfsim.models.model import Output
 class CfC(nn.Module):
     """Input (B, T, F) -> ncps CfC(H) -> logits (B, L) = Linear(dropout(h)) of each sample's last valid step.
 
-    Its cell has a hidden layer of 128 units and `h <- f (1 - t) + t g`, `t = sigmoid(a dt + b)`, with f, g, a and b read
-    from that layer; dt is 1 a step. It has no phase, no space and no gain. The package runs it step by step in Python.
+    Its cell has a hidden layer of 128 units and `h <- f (1 - t) + t g`, `t = sigmoid(a dt + b)`, with f, g, a and b
+    read from that layer; dt is 1 a step. It has no phase, space or gain. The package runs it step by step in Python.
 
     Source: Hasani et al. 2022, Nat. Mach. Intell. 4:992; ncps, Lechner and Hasani.
 

@@ -11,13 +11,15 @@ from typing import Any
 
 from torch import nn
 
+from nfsim import baselines
+from nfsim.baselines import BASELINES, plain
 from nfsim.compiler import compile
 from nfsim.data.abstract import AbstractData
 from nfsim.data.registry import DATASETS
+from nfsim.dynamics import Uniform
 from nfsim.errors import BuildError
-from nfsim.models.mlp import MLP
 from nfsim.network import Network
-from nfsim.settings import FactorySettings, FileSettings, MLPSettings, Settings
+from nfsim.settings import FactorySettings, FileSettings, Settings
 
 FRAME_TICKS = 4
 """Ticks for which a single frame is held, where none are given."""
@@ -27,7 +29,7 @@ FRAME_BIAS, SLOW_BIAS = 0.0, -5.0
 
 def make_data(settings: Settings) -> AbstractData:
     """Dataset of a run; nothing is read yet."""
-    options = asdict(settings.data)
+    options = plain(settings.data)
     return DATASETS[options.pop("name")](**options, seed=settings.seed)
 
 
@@ -56,10 +58,19 @@ def _preset(name: str) -> Callable[[Settings, AbstractData, dict[str, Any]], Net
     def build(settings: Settings, data: AbstractData, options: dict[str, Any]) -> Network:
         from nfsim.regions import presets
 
-        plain = {key: value.name if isinstance(value, Enum) else value for key, value in options.items()}
+        plain = {key: _plain(value, key) for key, value in options.items()}
         return getattr(presets, name)(data.features, data.labels, seed=settings.seed, dt=data.dt, **plain)
 
     return build
+
+
+def _plain(value: Any, name: str) -> Any:
+    """A setting as a preset takes it: the name of a choice, and a distribution for its bounds."""
+    if isinstance(value, list):
+        if len(value) != 2:
+            raise BuildError(f"network.{name}={value}: has {len(value)} values; give the lowest and the highest")
+        return Uniform(*value)
+    return value.name if isinstance(value, Enum) else value
 
 
 def _file(settings: Settings, data: AbstractData, options: dict[str, Any]) -> Network:
@@ -125,26 +136,15 @@ def _compiled(settings: Settings, data: AbstractData) -> nn.Module:
     return compile(make_network(settings, data), device="cpu")
 
 
-def _mlp(settings: Settings, data: AbstractData) -> nn.Module:
-    import torch
-
-    from nfsim.data.randomness import epoch_seed
-
-    model = settings.model
-    assert isinstance(model, MLPSettings)
-    torch.manual_seed(epoch_seed(settings.seed, -1))
-    return MLP(data.features, data.labels, data.steps, model.hidden, model.activation.name, model.dropout)
-
-
 NETWORKS: dict[str, Callable[[Settings, AbstractData, dict[str, Any]], Network]] = {
     "hierarchy": _preset("hierarchy"),
     "thalamocortical": _preset("thalamocortical"),
     "file": _file,
     "factory": _factory,
 }
-MODELS: dict[str, Callable[[Settings, AbstractData], nn.Module]] = {"network": _compiled, "mlp": _mlp}
+MODELS: dict[str, Callable[[Settings, AbstractData], nn.Module]] = {"network": _compiled, **BASELINES}
 KINDS: dict[str, Callable[[str], nn.Module]] = {
     "network": lambda text: compile(Network.from_json(text), device="cpu"),
-    "MLP": MLP.from_json,
+    **baselines.KINDS,
 }
 """{kind in a checkpoint: model of its declaration}."""

@@ -5,7 +5,7 @@ from dataclasses import fields, is_dataclass
 from math import inf, isfinite
 from typing import Any
 
-from nfsim.settings import MLPSettings, MNISTSettings, Settings
+from nfsim.settings import ImagesSettings, MLPSettings, Settings
 
 
 def problems(settings: Settings) -> list[str]:
@@ -23,10 +23,12 @@ _RANGES: dict[str, tuple[float, float, bool]] = {
     "data.validation": (1, 60_000, True),
     "data.limit": (0, 60_000, True),
     "data.split_seed": (0, 2**63, True),
+    "data.permutation_seed": (0, 2**63, True),
     "network.ticks": (1, inf, True),
     "network.sensory": (1, inf, True),
     "network.prefrontal": (1, inf, True),
-    "network.motor": (1, inf, True),
+    "network.motor": (0, inf, True),
+    "network.dropout": (0, 1, True),
     "network.rank": (1, inf, True),
     "network.nuclei": (0, inf, True),
     "network.neighbours": (0, inf, True),
@@ -76,7 +78,7 @@ def _combinations(settings: Settings) -> Iterator[str]:
             f"trainer.patience={trainer.patience}: never runs out in {trainer.epochs} epochs; "
             "give fewer, or 0 to train them all"
         )
-    if isinstance(settings.data, MNISTSettings) and settings.data.validation + settings.data.limit > 60_000:
+    if isinstance(settings.data, ImagesSettings) and settings.data.validation + settings.data.limit > 60_000:
         yield (
             f"data.limit={settings.data.limit}: only {60_000 - settings.data.validation} training images are left "
             "beside validation; lower one of them"

@@ -16,12 +16,18 @@ def manual() -> str:
     text += [f"  {group:<12}{', '.join(options)}" for group, options in groups().items()]
     for title, key, names in (
         ("keys (key=value)", "", [ROOT]),
-        ("data=digits | mnist", "data", ["LoadingSettings", "MNISTSettings"]),
+        ("data=digits | mnist | any other", "data", ["LoadingSettings"]),
+        ("data=mnist_NAME | fashion_mnist | kmnist", "data", ["ImagesSettings"]),
+        ("data=mnist_permuted", "data", ["MNISTPermutedSettings"]),
+        ("data=fashion_mnist | kmnist", "data", ["LaidOutSettings"]),
         ("network=hierarchy", "network", ["HierarchySettings"]),
         ("network=thalamocortical", "network", ["ThalamocorticalSettings"]),
         ("network=file", "network", ["FileSettings"]),
         ("network=factory", "network", ["FactorySettings"]),
         ("model=mlp", "model", ["MLPSettings"]),
+        ("model=lstm | gru", "model", ["RecurrentSettings"]),
+        ("model=cfc", "model", ["RecurrentSettings", "CfCSettings"]),
+        ("model=cnn", "model", ["CNNSettings"]),
         ("trainer", "trainer", ["TrainerSettings"]),
         ("logger", "logger", ["LoggerSettings"]),
     ):

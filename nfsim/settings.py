@@ -58,6 +58,14 @@ class Activation(Enum):
     gelu = "gelu"
 
 
+class Layout(Enum):
+    """Steps of an image."""
+
+    rows = "rows"
+    pixels = "pixels"
+    permuted = "permuted"
+
+
 @dataclass
 class LoadingSettings:
     """Fields that all datasets share."""
@@ -81,13 +89,11 @@ class DigitsSettings(LoadingSettings):
 
 
 @dataclass
-class MNISTSettings(LoadingSettings):
-    """MNIST row by row: 28 steps of 28 features."""
+class ImagesSettings(LoadingSettings):
+    """MNIST and its kin: 60,000 training and 10,000 test images of 28 x 28 pixels."""
 
-    name: str = "mnist"
-    """Name in `nfsim.data.DATASETS`."""
     root: str | None = None
-    """Data root that holds MNIST/raw; null: NFSIM_DATA, else ~/.cache/nfsim."""
+    """Data root that holds MNIST/raw (FashionMNIST/raw, KMNIST/raw); null: NFSIM_DATA, else ~/.cache/nfsim."""
     download: bool = False
     """Whether torchvision may download what is missing."""
     validation: int = 5000
@@ -96,6 +102,66 @@ class MNISTSettings(LoadingSettings):
     """Training images to use, 0: all."""
     split_seed: int = 0
     """Seed of the draw of validation images."""
+
+
+@dataclass
+class MNISTSettings(ImagesSettings):
+    """MNIST row by row: 28 steps of 28 features."""
+
+    name: str = "mnist"
+    """Name in `nfsim.data.DATASETS`."""
+
+
+@dataclass
+class MNISTRowsSettings(ImagesSettings):
+    """MNIST row by row, under its full name."""
+
+    name: str = "mnist_rows"
+    """Name in `nfsim.data.DATASETS`."""
+
+
+@dataclass
+class MNISTPixelsSettings(ImagesSettings):
+    """MNIST pixel by pixel: 784 steps of one feature."""
+
+    name: str = "mnist_pixels"
+    """Name in `nfsim.data.DATASETS`."""
+
+
+@dataclass
+class MNISTPermutedSettings(ImagesSettings):
+    """MNIST pixel by pixel in a random order: 784 steps of one feature."""
+
+    name: str = "mnist_permuted"
+    """Name in `nfsim.data.DATASETS`."""
+    permutation_seed: int = 0
+    """Seed of the order of the pixels."""
+
+
+@dataclass
+class LaidOutSettings(ImagesSettings):
+    """Images whose layout is a setting."""
+
+    layout: Layout = Layout.rows
+    """Steps of an image: its rows, its pixels, or its pixels in a random order."""
+    permutation_seed: int = 0
+    """Seed of the order of the pixels of layout=permuted."""
+
+
+@dataclass
+class FashionMNISTSettings(LaidOutSettings):
+    """Fashion-MNIST, clothes of ten kinds."""
+
+    name: str = "fashion_mnist"
+    """Name in `nfsim.data.DATASETS`."""
+
+
+@dataclass
+class KMNISTSettings(LaidOutSettings):
+    """Kuzushiji-MNIST, cursive Japanese characters of ten kinds."""
+
+    name: str = "kmnist"
+    """Name in `nfsim.data.DATASETS`."""
 
 
 @dataclass
@@ -109,7 +175,7 @@ class HierarchySettings:
     prefrontal: int = 96
     """Nodes of the prefrontal area."""
     motor: int = 60
-    """Nodes of the motor area."""
+    """Nodes of the motor area, 0: none, and the prefrontal area is read."""
     rank: int = 32
     """Hidden units of the drives between areas."""
     nuclei: int = 2
@@ -118,6 +184,12 @@ class HierarchySettings:
     """Nearest neighbours on the sphere that couple within each area, 0: no coupling."""
     coupling: float = 0.5
     """Row sum of the coupling matrix, dimensionless."""
+    bias: list[float] = field(default_factory=lambda: [-4.0, 1.0])
+    """Of the update rates, per step: lowest and highest, drawn evenly over the nodes."""
+    omega: list[float] = field(default_factory=lambda: [0.0, 2.513274])
+    """Rotation of the states, rad per time unit: lowest and highest, drawn evenly over the nodes; [0, 0]: none."""
+    dropout: float = 0.0
+    """Share of hidden units between areas, and of what the readout reads, that training leaves out."""
     when: When = When.last
     """What the readout reads: the last step, the mean over steps, or each step."""
     ticks: int | None = None
@@ -209,6 +281,58 @@ class MLPSettings:
 
 
 @dataclass
+class RecurrentSettings:
+    """Recurrent baselines, read out at the last step."""
+
+    hidden: int = 128
+    """Hidden units."""
+    dropout: float = 0.0
+    """Share of hidden units dropped before the readout in training."""
+
+
+@dataclass
+class LSTMSettings(RecurrentSettings):
+    """Baseline: one layer of LSTM."""
+
+    name: str = "lstm"
+    """Name in `nfsim.assembly.MODELS`."""
+
+
+@dataclass
+class GRUSettings(RecurrentSettings):
+    """Baseline: one layer of GRU."""
+
+    name: str = "gru"
+    """Name in `nfsim.assembly.MODELS`."""
+
+
+@dataclass
+class CfCSettings(RecurrentSettings):
+    """Peer: the closed-form continuous-time network of the package ncps (extra peers)."""
+
+    name: str = "cfc"
+    """Name in `nfsim.assembly.MODELS`."""
+    hidden: int = 64
+    """Hidden units."""
+
+
+@dataclass
+class CNNSettings:
+    """Reference for whole images: convolutions -> 7 x 7 maps -> hidden layer -> labels."""
+
+    name: str = "cnn"
+    """Name in `nfsim.assembly.MODELS`."""
+    channels: list[int] = field(default_factory=lambda: [16, 32])
+    """Channels of the first pair of convolutions, and of the second."""
+    hidden: int = 88
+    """Units of the hidden layer of the head."""
+    dropout: float = 0.0
+    """Share of hidden units dropped in training."""
+    backbone: str | None = None
+    """Run of model=cnn whose convolutions are taken, frozen, under a new head; null: all is trained."""
+
+
+@dataclass
 class TrainerSettings:
     """How a model is trained."""
 
@@ -273,7 +397,15 @@ class Settings:
 
 
 SCHEMAS: dict[str, dict[str, type]] = {
-    "data": {"digits": DigitsSettings, "mnist": MNISTSettings},
+    "data": {
+        "digits": DigitsSettings,
+        "mnist": MNISTSettings,
+        "mnist_rows": MNISTRowsSettings,
+        "mnist_pixels": MNISTPixelsSettings,
+        "mnist_permuted": MNISTPermutedSettings,
+        "fashion_mnist": FashionMNISTSettings,
+        "kmnist": KMNISTSettings,
+    },
     "network": {
         "hierarchy": HierarchySettings,
         "thalamocortical": ThalamocorticalSettings,
@@ -281,6 +413,13 @@ SCHEMAS: dict[str, dict[str, type]] = {
         "factory": FactorySettings,
         "none": NoNetworkSettings,
     },
-    "model": {"network": NetworkModelSettings, "mlp": MLPSettings},
+    "model": {
+        "network": NetworkModelSettings,
+        "mlp": MLPSettings,
+        "lstm": LSTMSettings,
+        "gru": GRUSettings,
+        "cfc": CfCSettings,
+        "cnn": CNNSettings,
+    },
 }
 """{group: {option: its fields}}; each option has a file of its name in `nfsim/conf/GROUP`."""

@@ -64,7 +64,7 @@ def test_help_is_quick_and_loads_nothing_heavy():
     assert heavy.strip() == "[]"
     for name in COMMANDS:
         assert name in done.stdout
-    for part in ("trainer.lr=", "data=digits | mnist", "resume=RUN", "network.target="):
+    for part in ("trainer.lr=", "data=digits | mnist |", "model=lstm | gru", "resume=RUN", "network.target="):
         assert part in done.stdout
 
 
@@ -150,7 +150,7 @@ def test_nothing_of_a_sweep_starts_when_something_is_wrong(here, refused):
         (["train", "--lr", "3"], 2, "train: unknown flag --lr; its flags are --multirun; settings"),
         (["train", "trainer.eopchs=3"], 2, "trainer.eopchs: unknown; keys of trainer:"),
         (["train", "daat=mnist"], 2, "daat: unknown; keys: data,"),
-        (["train", "data=digit"], 2, "data=digit: unknown; options of data: digits, mnist"),
+        (["train", "data=digit"], 2, "data=digit: unknown; options of data: digits, fashion_mnist"),
         (["train", "resume=a", "resume=b"], 2, "one run is resumed at a time"),
         (["train", "resume=nowhere"], 1, "nowhere: there is no such run"),
         (["train", "resume=."], 1, ".: holds no config.yaml, so it is no run"),

@@ -76,7 +76,7 @@ def test_all_wrong_overrides_are_reported_together_with_what_is_known():
     assert len(found) == 6
     text = "\n".join(found)
     for part in (
-        "data=digit: unknown; options of data: digits, mnist (did you mean digits?)",
+        "data=digit: unknown; options of data: digits, fashion_mnist, kmnist, mnist",
         "network=thalamus: unknown; options of network: factory, file, hierarchy, none, thalamocortical",
         "trainer.eopchs: unknown; keys of trainer: clip,",
         "(did you mean epochs?)",

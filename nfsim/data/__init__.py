@@ -13,6 +13,8 @@ _WHERE = {
     "Batch": "nfsim.data.batches",
     "DATASETS": "nfsim.data.registry",
     "Digits": "nfsim.data.digits",
+    "FashionMNIST": "nfsim.data.mnist",
+    "KMNIST": "nfsim.data.mnist",
     "MNIST": "nfsim.data.mnist",
     "data_root": "nfsim.data.roots",
 }

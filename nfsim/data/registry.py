@@ -1,7 +1,18 @@
 """Datasets by the name that the command line uses."""
 
+from collections.abc import Callable
+from functools import partial
+
 from nfsim.data.abstract import AbstractData
 from nfsim.data.digits import Digits
-from nfsim.data.mnist import MNIST
+from nfsim.data.mnist import KMNIST, MNIST, FashionMNIST
 
-DATASETS: dict[str, type[AbstractData]] = {"digits": Digits, "mnist": MNIST}
+DATASETS: dict[str, Callable[..., AbstractData]] = {
+    "digits": Digits,
+    "mnist": MNIST,
+    "mnist_rows": MNIST,
+    "mnist_pixels": partial(MNIST, layout="pixels"),
+    "mnist_permuted": partial(MNIST, layout="permuted"),
+    "fashion_mnist": FashionMNIST,
+    "kmnist": KMNIST,
+}
