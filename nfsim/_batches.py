@@ -1,4 +1,4 @@
-"""Input of a recording in batches, and the answers of a readout put together from the blocks of long input."""
+"""Input of a recording in batches, read where it lies, and the predictions put together from blocks of long input."""
 
 from __future__ import annotations
 
@@ -12,11 +12,38 @@ if TYPE_CHECKING:
     import torch
 
 
+class Rows:
+    """Samples [start, stop) of an x (trial, time, feature), which is read when a block of it is asked for.
+
+    `source` is a tensor, or anything that has a shape and can be sliced into an array: numpy, `numpy.memmap`, zarr,
+    dask, xarray.
+    """
+
+    def __init__(self, source: Any, start: int, stop: int) -> None:
+        self.source, self.start, self.stop = source, start, stop
+        self.shape = (stop - start, *map(int, source.shape[1:]))
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return self.stop - self.start
+
+    def steps(self, begin: int, end: int) -> torch.Tensor:
+        """Return the input steps [begin, end) of all samples."""
+        import torch
+
+        part = self.source[self.start : self.stop, begin:end]
+        if not isinstance(part, torch.Tensor):
+            part = np.asarray(part)
+            # torch shares memory with an array, and warns where it may not write to it
+            part = torch.as_tensor(part if part.flags.writeable else part.copy())
+        return part
+
+
 class Batch(NamedTuple):
     """One batch of samples, and the number of its first."""
 
     start: int
-    x: torch.Tensor
+    x: Rows
     target: np.ndarray | None
     lengths: torch.Tensor | None
 
@@ -25,24 +52,24 @@ def batches(data: Any, batch: int, samples: int | None) -> tuple[Any, int | None
     """Return a function that starts the batches anew, and how many samples there are, where that is known."""
     import torch
 
-    if isinstance(data, torch.Tensor | np.ndarray):
+    if _sliceable(data):
         data = (data,)
     if isinstance(data, tuple):
-        x = torch.as_tensor(data[0])
-        if x.ndim != 3:
+        x = data[0] if _sliceable(data[0]) else torch.as_tensor(data[0])
+        if len(x.shape) != 3:
             raise ValueError(f"record: x has shape {tuple(x.shape)}; give (trial, time, feature)")
-        parts = [x] + [None if part is None else torch.as_tensor(part) for part in data[1:]]
-        wrong = [len(part) for part in parts if part is not None and len(part) != len(x)]
-        if wrong or len(parts) > 3:
+        parts = [None if part is None else torch.as_tensor(part) for part in data[1:]]
+        wrong = [len(part) for part in parts if part is not None and len(part) != x.shape[0]]
+        if wrong or len(parts) > 2:
             raise ValueError(
-                f"record: x has {len(x)} samples, its companions {wrong}; give (x, target, lengths) of one length"
+                f"record: x has {x.shape[0]} samples, its companions {wrong}; give (x, target, lengths) of one length"
             )
-        count = min(len(x), samples or len(x))
+        count = min(x.shape[0], samples or x.shape[0])
         cuts = [(a, min(a + batch, count)) for a in range(0, count, batch)]
 
         def slices() -> Iterator[Batch]:
             for a, b in cuts:
-                yield batch_of(a, *(None if part is None else part[a:b] for part in parts))
+                yield _batch_of(a, Rows(x, a, b), *(None if part is None else part[a:b] for part in parts))
 
         return slices, count
     if not isinstance(data, Iterable):
@@ -54,16 +81,20 @@ def batches(data: Any, batch: int, samples: int | None) -> tuple[Any, int | None
     def loaded() -> Iterator[Batch]:
         start = 0
         for item in source:
-            parts = tuple(item) if isinstance(item, tuple | list) else (item,)
+            x, *rest = item if isinstance(item, tuple | list) else (item,)
+            x = x if _sliceable(x) else torch.as_tensor(x)
             room = math.inf if samples is None else samples - start
             if room <= 0:
                 return
-            parts = tuple(None if part is None else part[: int(min(room, len(part)))] for part in parts)
-            made = batch_of(start, *parts)
-            yield made
-            start += len(made.x)
+            count = int(min(room, len(x)))
+            yield _batch_of(start, Rows(x, 0, count), *(None if part is None else part[:count] for part in rest))
+            start += count
 
     return loaded, samples if samples is not None and _holds(source, samples) else None
+
+
+def _sliceable(x: Any) -> bool:
+    return hasattr(x, "shape") and hasattr(x, "dtype") and hasattr(x, "__getitem__")
 
 
 def _holds(source: Any, samples: int) -> bool:
@@ -71,32 +102,55 @@ def _holds(source: Any, samples: int) -> bool:
     return hasattr(dataset, "__len__") and len(dataset) >= samples
 
 
-def batch_of(start: int, x: Any, target: Any = None, lengths: Any = None) -> Batch:
+def _batch_of(start: int, x: Rows, target: Any = None, lengths: Any = None) -> Batch:
     import torch
 
     target = None if target is None else torch.as_tensor(target).detach().cpu().numpy()
-    return Batch(start, torch.as_tensor(x), target, None if lengths is None else torch.as_tensor(lengths))
+    return Batch(start, x, target, None if lengths is None else torch.as_tensor(lengths))
 
 
-def at_ticks(logits: Any, lengths: np.ndarray, ticks: int) -> tuple[Any, np.ndarray]:
-    return logits.detach().cpu().double().numpy(), lengths * ticks
+class Prediction:
+    """The readout's prediction for one batch, from the logits of its blocks in order of time.
 
+    The readout is affine in its features, so the mean of logits over ticks is the logits of the mean. What is kept does
+    not grow with time, but for the predictions themselves where there is one for `each` step.
 
-def answer(parts: list[Any], when: str, ends: np.ndarray, steps: int, whole: bool) -> np.ndarray:
-    """Return the logits of the readout over the whole input, from those of its blocks.
-
-    The readout is affine in its features, so the mean of logits over ticks is the logits of the mean.
+    Parameters
+    ----------
+    when : str
+        When the model reads out: "last", "mean" or "each".
+    ends : (trial,) int
+        Input steps of each sample.
+    ticks : int
+        Ticks of an input step.
     """
-    if whole:
-        return np.asarray(parts[0].detach().cpu().double())
-    if when == "each":
-        return np.concatenate([np.asarray(part.detach().cpu().double()) for part in parts], axis=1)
-    rows = np.arange(len(ends))
-    total, count, last = 0.0, np.zeros(len(ends)), np.zeros((len(ends), parts[0][0].shape[-1]))
-    for k, (logits, valid) in enumerate(parts):
-        live = ends > k * steps
-        inside = (np.arange(logits.shape[1])[None, :] < valid[:, None]) & live[:, None]
-        total = total + (logits * inside[..., None]).sum(1)
-        count += inside.sum(1)
-        last = np.where(live[:, None], logits[rows, valid - 1], last)
-    return last if when == "last" else total / count[:, None]
+
+    def __init__(self, when: str, ends: np.ndarray, ticks: int) -> None:
+        self.when, self.ends, self.ticks = when, ends, ticks
+        self._steps: list[np.ndarray] = []
+        self._logits: Any = 0.0
+
+    def add(self, begin: int, logits: torch.Tensor, whole: bool) -> None:
+        """Take in the block from input step `begin` on.
+
+        `logits` are of each step for "each"; else of the readout where the block is the `whole` input, or of each tick.
+        """
+        values = logits.detach().cpu().double().numpy()
+        if self.when == "each":
+            self._steps.append(values.argmax(-1).astype(np.int32))
+            return
+        if whole:
+            self._logits = values
+            return
+        rows, count = np.arange(len(values)), values.shape[1]
+        valid = np.clip((self.ends - begin) * self.ticks, 0, count)
+        if self.when == "last":
+            last = values[rows, np.maximum(valid, 1) - 1]
+            self._logits = np.where((valid > 0)[:, None], last, self._logits)
+        else:
+            inside = np.arange(count)[None, :] < valid[:, None]
+            self._logits = self._logits + (values * inside[..., None]).sum(1) / (self.ends * self.ticks)[:, None]
+
+    def result(self) -> np.ndarray:
+        """Return the index of the label: (trial) or, for "each", (trial, step)."""
+        return np.concatenate(self._steps, axis=1) if self.when == "each" else self._logits.argmax(-1)

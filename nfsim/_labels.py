@@ -12,9 +12,13 @@ from nfsim.recording import VARIABLES
 
 
 def template(
-    model: Any, variables: Sequence[str], time: np.ndarray, growing: Mapping[str, tuple[str, ...]]
+    model: Any,
+    variables: Sequence[str],
+    time: np.ndarray,
+    growing: Mapping[str, tuple[str, ...]],
+    trials: int = 1,
 ) -> xr.Dataset:
-    """Return a recording of one trial with all labels, of which only dims and dtypes mean anything.
+    """Return a recording with all labels, of which only dims and dtypes mean anything. It takes no memory.
 
     Parameters
     ----------
@@ -26,19 +30,24 @@ def template(
         Times of the ticks that are kept.
     growing : mapping of str to dims
         Integer coordinates that come with the trials.
+    trials : int
+        Length of the dim `trial`.
     """
-    sizes = {"trial": 1, "time": len(time), "node": len(model.node_coords()["region"])}
+    sizes = {"trial": trials, "time": len(time), "node": len(model.node_coords()["region"])}
     sizes |= {"label": len(model.labels), "nucleus": len(model.nucleus_names)}
     ds = xr.Dataset(coords={"time": ("time", time), **_labels(model)})
     for name in variables:
         rule = VARIABLES[name]
         dtype = np.complex64 if rule.kind == "c" else np.float32
-        # broadcast, so that the template of a long recording takes no memory
+        # broadcast, and of its final size: to select or repeat trials of it would make an array of the whole length
         ds[name] = (rule.dims, np.broadcast_to(np.zeros((), dtype), [sizes[d] for d in rule.dims]))
     if "steady" in variables:
         ds["initial"] = ("node", _initial(model))
     return ds.assign_coords(
-        {name: (dims, np.zeros([sizes[d] for d in dims], np.int64)) for name, dims in growing.items()}
+        {
+            name: (dims, np.broadcast_to(np.zeros((), np.int64), [sizes[d] for d in dims]))
+            for name, dims in growing.items()
+        }
     )
 
 
