@@ -126,10 +126,16 @@ class Drive:
         """What the last weight acts on: y [..., S], normalised where declared, through its hidden units if any."""
         p = self.projection
         if p.rank is None:
-            return divisive(y, self.parts) if p.normalise else y
+            return self._dropped(divisive(y, self.parts) if p.normalise else y)
         V = self.values[f"{self.name}:hidden"]
         h = _NormalisedLinear.apply(y, V, self.parts) if p.normalise else F.linear(y, V)
-        return ACTIVATION[p.activation](h + self.values[f"{self.name}:hidden_bias"] if p.activation else h)
+        return self._dropped(
+            ACTIVATION[p.activation](h + self.values[f"{self.name}:hidden_bias"] if p.activation else h)
+        )
+
+    def _dropped(self, y: Tensor) -> Tensor:
+        p = self.projection.dropout
+        return F.dropout(y, p) if p and self.values.training else y
 
 
 def turn_rows(w: Tensor, phase: Tensor) -> Tensor:

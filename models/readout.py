@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from nfsim.models.ambassador import make_router
 from nfsim.models.cell import modulus
 from nfsim.models.drive import divisive
-from nfsim.models.router import Router
 from nfsim.models.values import Values
 from nfsim.wiring import Connectome
 
@@ -25,7 +25,7 @@ class Readout:
         nuclei = tuple(
             n for n, d in flat.nuclei.items() if set(gated) & set(flat.populations_of(d.targets, n.rpartition("/")[0]))
         )
-        self.router = Router(connectome, gated, nuclei, values) if nuclei else None
+        self.router = make_router(connectome, gated, nuclei, values)
         self.gated = gated
         if self.readout.kind == "sector":
             sectors = torch.from_numpy(connectome.nodes.sectors[connectome.nodes.slices[self.reads[0]]])
@@ -55,7 +55,9 @@ class Readout:
 
     def logits(self, features: Tensor) -> Tensor:
         """Logits [..., label]."""
-        v = self.values
+        v, p = self.values, self.readout.dropout
+        if p and v.training:
+            features = F.dropout(features, p)
         if self.readout.kind == "sector":
             return F.linear(features, v[self.share]) * v[f"{self.path}:scale"]
         return F.linear(features, v[f"{self.path}:weight"], v[f"{self.path}:bias"])

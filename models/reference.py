@@ -206,11 +206,14 @@ class ReferenceModel(AbstractModel):
                 power = (modulus(heard) ** 2 if p.signal == "rate" else heard.abs() ** 2).mean(-1, keepdim=True)
             if p.normalise:
                 y = y / torch.sqrt(power + 1e-5)
+            if p.rank is None:
+                y = F.dropout(y, p.dropout, self.training)
             weight = v[f"{name}:{path}:weight"]
             scale = v[f"{name}:scale"] if p.learnable == "scale" else 1
             if p.rank is not None:
                 h = y @ v[f"{name}:hidden"].T + (v[f"{name}:hidden_bias"] if p.activation else 0)
-                total = total + scale * ACTIVATION[p.activation](h) @ weight.T
+                h = F.dropout(ACTIVATION[p.activation](h), p.dropout, self.training)
+                total = total + scale * h @ weight.T
                 continue
             before = sum(flat.populations[q].size for q in flat.target(name)[: flat.target(name).index(path)])
             pattern = self.K_pattern[name][before : before + n]
@@ -292,6 +295,7 @@ class ReferenceModel(AbstractModel):
 
     def _logits(self, features: Tensor) -> Tensor:
         ((path, r),) = self.flat.readouts.items()
+        features = F.dropout(features, r.dropout, self.training)
         if r.kind == "sector":
             sector = self.sector[self.flat.populations_of(r.reads)[0]]
             means = [features[..., sector == c].mean(-1) for c in range(len(self.labels))]

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from nfsim.dynamics import CfC
 from nfsim.rules import AbstractRule, AllToAll, as_rule
 from nfsim.sphere import Band, Cap, Patch
-from nfsim.values import COUNT, flags, freeze, is_count, is_number, one_of, several
+from nfsim.values import COUNT, flags, freeze, is_count, is_number, one_of, several, share
 
 ACTIVATIONS = ("gelu", "relu", "tanh")
+GATINGS = ("state", "feedforward", "ambassador", "attention")
 MOST_LABELS = 100_000
 """A number of labels above this is a slip; ImageNet-21k has 21,841 classes."""
 
@@ -144,7 +145,14 @@ class Nucleus:
     r"""A thalamic nucleus: it turns the volume of the nodes it targets up or down, and passes nothing on.
 
     ``gain_ik = sigmoid(Q_k . K_ik / sqrt(key) - TRN_k + CT_k)``; a node's gain is the mean over the nuclei that target
-    it.
+    it. Two other forms stand beside it, to compare with:
+
+    - "ambassador", the older gating: ``gain_i = sigmoid(w_s . [xr_a, xi_a] + c_s)`` for all nodes i of sector s of a
+      population, with a its first node.
+    - "attention", which mixes information and sets no gain: with the same query and key,
+      ``a_jk = softmax_j(Q_k . K_jk / sqrt(key))`` over the nodes j that it targets, ``V_jk = D_k [xr_j, xi_j, p_j]``,
+      ``r_k = gelu(sum_j a_jk V_jk)``, and the mean over the nuclei that target node i of ``(O_k + P_k . p_i) r_k`` is
+      added to its drive u_i, both parts. All of it reads the previous state.
 
     Parameters
     ----------
@@ -152,12 +160,14 @@ class Nucleus:
     reads : populations or regions whose means make the query ("*": all); inputs, for feed-forward gating.
     targets : populations or regions whose gain it sets ("*": all).
     gating : "state": Q from the regional means of the previous state, K from a node's own state and position;
-        "feedforward": Q from the relayed input, K from the position only.
+        "feedforward": Q from the relayed input, K from the position only; "ambassador" and "attention" as above.
     trn : whether it takes part in the reticular inhibition between the nuclei of its region.
     feedback : populations or regions whose rates feed back to it (cortico-thalamic), or none.
     key : int, dimension d of query and key.
+    value : int, dimension of V_jk, for attention.
 
-    Source: gain as precision after Feldman & Friston 2010, Front. Hum. Neurosci. 4:215.
+    Source: gain as precision after Feldman & Friston 2010, Front. Hum. Neurosci. 4:215; attention after Vaswani et al.
+    2017, arXiv:1706.03762, eq. 1, with one query per nucleus and gelu before the output.
     """
 
     name: str
@@ -167,6 +177,7 @@ class Nucleus:
     trn: bool = False
     feedback: str | Sequence[str] = ()
     key: int = 16
+    value: int = 16
 
     def __post_init__(self) -> None:
         for name in ("reads", "targets", "feedback"):
@@ -174,13 +185,28 @@ class Nucleus:
         freeze(self)
 
     def problems(self) -> Iterator[str]:
-        yield from one_of("gating", self.gating, ("state", "feedforward"))
+        yield from one_of("gating", self.gating, GATINGS)
         yield from flags(self, "trn")
-        if not is_count(self.key):
-            yield f"key {self.key!r} is not {COUNT}; give the dimension of query and key"
+        for name, what in (("key", "query and key"), ("value", "the value")):
+            if not is_count(width := getattr(self, name)):
+                yield f"{name} {width!r} is not {COUNT}; give the dimension of {what}"
+        yield from self._form_problems()
         for name in ("reads", "targets"):
             if not getattr(self, name):
                 yield f"{name} is empty; name populations or regions, or '*' for all"
+
+    def _form_problems(self) -> Iterator[str]:
+        if self.gating == "ambassador" and self.reads != ("*",):
+            yield "an ambassador reads the first node of each sector that it targets; leave reads out"
+        if self.gating in ("ambassador", "attention"):
+            why = {
+                "ambassador": "an ambassador hears its own state alone",
+                "attention": "a softmax over nodes cancels what shifts all of them alike",
+            }[self.gating]
+            if self.trn is True:
+                yield f"trn True of gating {self.gating!r}: {why}; set trn=False or gating='state'"
+            if self.feedback:
+                yield f"feedback {self.feedback!r} of gating {self.gating!r}: {why}; leave it out or set gating='state'"
 
 
 @dataclass(frozen=True)
@@ -189,6 +215,13 @@ class Projection:
 
     A coupling pulls each node towards others, ``F_i = sum_j K_ij (z_j - z_i)``; a drive adds ``W y_source`` to the
     target's input.
+
+    A coupling with Hebbian memory remembers recent phase relations on its edges: before each tick
+    ``W_ij <- rho W_ij + eta Re(conj(z_i) z_j)``, from W = 0, and ``F_i = sum_j (K_ij + W_ij) (z_j - z_i)``. Both are
+    learned, one pair per projection: ``rho = sigmoid(raw)``, which starts at 0.95, a memory of twenty ticks, and
+    ``eta = strength (1 - rho) k`` with k the mean size of the declared weights, so that at strength 1, where it starts,
+    phases that keep still for long make W_ij as large as the weights that were declared. Like the rate "sigmoid",
+    rho is per tick and does not follow dt.
 
     Parameters
     ----------
@@ -201,16 +234,19 @@ class Projection:
     rank : int, a drive through that many hidden units, ``W = U act(V y)``; needs AllToAll.
     activation : nonlinearity of the hidden units: "gelu", "relu", "tanh".
     normalise : divide y by the root mean square rate of its source (divisive normalisation).
+    dropout : share, in [0, 1), of what the last weight of a drive reads that training leaves out at random.
     weight : for a coupling the row sum kappa that K is scaled to; for a drive a factor on the initial weights.
     scaling : of a coupling: "rows" (each row sums to `weight`), "max" (the largest does: a symmetric K stays
         symmetric), or "none" (the rule's own weights times `weight`).
     learnable : "scale" (one factor, the default of a coupling), "edges" (each edge within the mask, the default of a
         drive) or "none".
     sign : +1 or -1 to keep every weight of that sign (Dale), None for free.
+    memory : of a coupling on the state: "none", or "hebbian" as above.
     length, speed : of the fibres, in mm and mm per time unit; carried as labels of the edges.
     delay : transmission delay in time units, for simulation of the network; compiling refuses it.
 
-    Source of divisive normalisation: Carandini & Heeger 2012, Nat. Rev. Neurosci. 13:51, eq. 1 with exponent 2.
+    Source of divisive normalisation: Carandini & Heeger 2012, Nat. Rev. Neurosci. 13:51, eq. 1 with exponent 2; of the
+    Hebbian memory: Ba et al. 2016, arXiv:1610.06258, eq. 1, on the edges that exist, between phases.
     """
 
     source: str
@@ -223,10 +259,12 @@ class Projection:
     rank: int | None = None
     activation: str | None = None
     normalise: bool = False
+    dropout: float = 0.0
     weight: float | None = None
     scaling: str = "rows"
     learnable: str | None = None
     sign: int | None = None
+    memory: str = "none"
     length: float | None = None
     speed: float | None = None
     delay: float | None = None
@@ -252,7 +290,9 @@ class Projection:
         yield from one_of("learnable", self.learnable, ("scale", "edges", "none"))
         yield from one_of("sign", self.sign, (None, 1, -1))
         yield from one_of("activation", self.activation, (None, *ACTIVATIONS))
+        yield from one_of("memory", self.memory, ("none", "hebbian"))
         yield from flags(self, "normalise")
+        yield from share("dropout", self.dropout)
         if not is_number(self.weight):
             yield f"weight {self.weight!r} is not a finite number; give a number"
         for name in ("length", "speed", "delay"):
@@ -270,12 +310,21 @@ class Projection:
     def _combination_problems(self) -> Iterator[str]:
         low_rank = self.rank is not None
         if self.kind == "coupling":
-            if low_rank or self.activation or self.normalise or self.signal != "state":
-                yield "rank, activation, normalise and signal belong to a drive; leave them out or set kind='drive'"
+            if low_rank or self.activation or self.normalise or self.dropout or self.signal != "state":
+                yield (
+                    "rank, activation, normalise, dropout and signal belong to a drive; "
+                    "leave them out or set kind='drive'"
+                )
             if is_number(self.weight) and self.weight < 0:
                 yield f"weight {self.weight} of a coupling is below 0; give its size and sign=-1"
+            if self.memory == "hebbian" and self.on == "drive":
+                yield "memory 'hebbian' remembers phases of the state, and this coupling is on the drive; set on='state'"
+            if self.memory == "hebbian" and self.sign is not None:
+                yield f"memory 'hebbian' cannot keep sign {self.sign}: phases agree or oppose; leave one of them out"
         elif self.on == "drive":
             yield "on='drive' belongs to a coupling; leave it out or set kind='coupling'"
+        if self.kind == "drive" and self.memory == "hebbian":
+            yield "memory 'hebbian' belongs to a coupling; leave it out or set kind='coupling'"
         if self.activation and not low_rank:
             yield f"activation {self.activation!r} has no hidden units to act on; give a rank"
         if low_rank and not isinstance(self.rule, AllToAll):
@@ -297,6 +346,7 @@ class Readout:
     when : "last" step, "mean" over the steps, or "each" step.
     reads : populations or regions ("*": all).
     normalise : divide the features by their root mean square over nodes (divisive normalisation).
+    dropout : share, in [0, 1), of the features that training leaves out at random.
     """
 
     name: str
@@ -305,6 +355,7 @@ class Readout:
     when: str = "last"
     reads: str | Sequence[str] = ("*",)
     normalise: bool = False
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "reads", several(self.reads))
@@ -319,6 +370,7 @@ class Readout:
         yield from one_of("kind", self.kind, ("rate", "state", "sector"))
         yield from one_of("when", self.when, ("last", "mean", "each"))
         yield from flags(self, "normalise")
+        yield from share("dropout", self.dropout)
         if not isinstance(self.labels, tuple) or not self.labels:
             yield (
                 f"labels {_short(self.labels)} are not names or a number in [1, {MOST_LABELS}]; "

@@ -32,6 +32,12 @@ def flags(part: Any, *names: str) -> Iterator[str]:
             yield f"{name} {value!r} is not True or False; give one of them"
 
 
+def share(name: str, value: Any) -> Iterator[str]:
+    """The problem of a `value` that is no share of what is left when not all is taken."""
+    if not (is_number(value) and 0 <= value < 1):
+        yield f"{name} {value!r} is not in [0, 1); give the share to leave out"
+
+
 def one_of(name: str, value: Any, choices: Iterable[Any]) -> Iterator[str]:
     """The problem of a `value` that is none of the `choices`."""
     value, choices = tuples(value), tuple(choices)

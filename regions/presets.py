@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 from nfsim.dynamics import CfC, PerNode, Uniform
 from nfsim.network import Network
-from nfsim.population import Input, Projection, Readout, Region
+from nfsim.population import Input, Population, Projection, Readout, Region
 from nfsim.regions.motor import Motor
 from nfsim.regions.prefrontal import PFC
 from nfsim.regions.sensory import Sensory
@@ -80,6 +81,7 @@ def hierarchy(
     coupling: float = 0.5,
     bias: PerNode = Uniform(-4.0, 1.0),
     omega: PerNode = Uniform(0.0, 0.8 * math.pi),
+    dropout: float = 0.0,
     when: str = "last",
     dt: float = 1.0,
     ticks: int = 1,
@@ -93,33 +95,33 @@ def hierarchy(
     Parameters
     ----------
     features, labels : of the data.
-    sensory, prefrontal, motor : nodes of the areas.
+    sensory, prefrontal, motor : nodes of the areas; without a motor area (0) the prefrontal one is read.
     rank : hidden units of the drives between areas.
     nuclei : relay nuclei of each area, 0 for no thalamus.
     neighbours, coupling : nearest neighbours on the sphere within each area, and the row sum of K; 0 neighbours for
         none.
     bias, omega : of the update rates, and rad per time unit.
+    dropout : share of the hidden units between areas, and of what the readout reads, that training leaves out.
     when : what the readout reads, "last", "mean" or "each".
     dt, ticks, seed : of the network.
     """
     dynamics = CfC(bias=bias, omega=omega, drive="complex")
-    areas = (
-        Sensory(sensory, dynamics=dynamics),
-        PFC(prefrontal, dynamics=dynamics),
-        Motor(motor, 1, dynamics=dynamics),
-    )
+    areas: list[Population] = [Sensory(sensory, dynamics=dynamics), PFC(prefrontal, dynamics=dynamics)]
+    if motor:
+        areas.append(Motor(motor, 1, dynamics=dynamics))
     net = Network("hierarchy", seed=seed, dt=dt, ticks=ticks)
     net.add(Input("input", features), *areas)
     net.add(Projection("input", "sensory"))
-    for source, target in (("sensory", "pfc"), ("pfc", "motor")):
-        net.connect(source, target, rank=rank, activation="gelu", normalise=True)
+    for source, target in pairwise(areas):
+        net.connect(source.name, target.name, rank=rank, activation="gelu", normalise=True, dropout=dropout)
     for area in areas:
         if neighbours:
             net.connect(area.name, area.name, Nearest(neighbours), on="drive", weight=coupling)
     if nuclei:
         relays = [
             Thalamus(nuclei, gating="feedforward", feedback=False, reads="input", targets=area.name, name=name)
-            for name, area in zip(("lgn", "md", "vl"), areas, strict=True)
+            for name, area in zip(("lgn", "md", "vl"), areas, strict=False)
         ]
         net.add(Region("thalamus", relays))
-    return net.add(Readout("readout", labels, kind="state", reads="motor", when=when, normalise=True))
+    last = areas[-1].name
+    return net.add(Readout("readout", labels, kind="state", reads=last, when=when, normalise=True, dropout=dropout))

@@ -44,6 +44,7 @@ def _stage(program: Program, index: int, stage: Stage) -> Iterator[str]:
             f"rank {p.rank}" if p.rank else f"{edges:,} edges",
             p.activation,
             "normalised" if p.normalise else None,
+            f"dropout {p.dropout:g}" if p.dropout else None,
         ]
         yield f"{'drive':<11} {name}: {', '.join(filter(None, parts))}"
     for name in stage.couplings:
