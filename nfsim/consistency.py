@@ -20,6 +20,8 @@ _RANGES: dict[str, tuple[float, float, bool]] = {
     "data.evaluation_batch": (1, inf, True),
     "data.workers": (0, inf, True),
     "data.shift": (0, inf, True),
+    "data.rotate": (0, 180, True),
+    "data.zoom": (0, 1, True),
     "data.validation": (1, 60_000, True),
     "data.limit": (0, 60_000, True),
     "data.split_seed": (0, 2**63, True),

@@ -78,6 +78,10 @@ class LoadingSettings:
     """Processes that prepare batches; 0: the training process itself, faster for data in memory."""
     shift: int = 0
     """Pixels by which training images move at most, each way."""
+    rotate: float = 0.0
+    """Degrees by which training images turn at most, each way."""
+    zoom: float = 0.0
+    """Share by which training images change their size at most, each way."""
 
 
 @dataclass

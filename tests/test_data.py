@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from nfsim.data import DATASETS, MNIST, Arrays, Digits, data_root
-from nfsim.data.augmentation import random_offsets, shift
+from nfsim.data.augmentation import random_offsets, random_shares, shift, turn
 from nfsim.data.batches import EpochOrder
-from nfsim.data.mnist import FILES
+from nfsim.data.images import FILES
 from nfsim.data.randomness import random_bits, shuffled
 
 
@@ -110,8 +110,43 @@ def test_shifts_depend_on_seed_epoch_and_sample_and_not_on_the_batch():
     assert whole.unique().tolist() == [-3, -2, -1, 0, 1, 2, 3]
 
 
-def test_validation_and_test_are_never_shifted():
-    plain, shifted = Digits(), Digits(shift=2)
+def test_a_quarter_turn_moves_every_pixel_to_its_place():
+    images = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0))
+    quarter = torch.full((3,), np.pi / 2)
+    torch.testing.assert_close(turn(images, quarter, torch.ones(3)), images.rot90(1, (1, 2)), atol=1e-5, rtol=0)
+    torch.testing.assert_close(turn(images, 0 * quarter, torch.ones(3)), images, atol=1e-6, rtol=0)
+
+
+def test_zoom_magnifies_about_the_middle():
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 41), torch.linspace(-1, 1, 41), indexing="ij")
+    disc = ((x.square() + y.square()) < 0.25).float()[None]
+    grown = turn(disc, torch.zeros(1), torch.tensor([1.4]))
+    # the area of a disc grows with the square of its radius; its edge is a pixel wide
+    assert (grown.sum() / disc.sum()).item() == pytest.approx(1.4**2, rel=0.03)
+    mass = grown[0].sum(0)
+    assert (mass * torch.arange(41)).sum() / mass.sum() == pytest.approx(20, abs=0.05)
+
+
+def test_random_shares_are_uniform_and_depend_on_seed_epoch_and_sample_alone():
+    shares = random_shares(0, 1, torch.arange(20_000), 2)
+    assert -1 <= shares.min() < -0.99
+    assert 0.99 < shares.max() < 1
+    assert shares.mean().abs() < 0.02
+    assert shares.square().mean().item() == pytest.approx(1 / 3, abs=0.01)
+    assert torch.equal(random_shares(0, 1, torch.arange(7, 9), 2), shares[7:9])
+    for other in ((1, 1, 2), (0, 2, 2), (0, 1, 3)):
+        assert not torch.equal(random_shares(*other[:2], torch.arange(9), other[2]), shares[:9])
+
+
+@pytest.mark.parametrize("wrong", [{"rotate": 181.0}, {"rotate": float("nan")}, {"zoom": 1.0}, {"zoom": -0.1}])
+def test_moves_out_of_range_are_refused(wrong):
+    with pytest.raises(ValueError, match=rf"data: {next(iter(wrong))} .* is not in"):
+        Digits(**wrong)
+
+
+@pytest.mark.parametrize("moves", [{"shift": 2}, {"rotate": 10.0}, {"zoom": 0.1}])
+def test_validation_and_test_are_never_moved(moves):
+    plain, shifted = Digits(), Digits(**moves)
     for split in ("validation", "test"):
         assert torch.equal(next(iter(plain.loader(split))).x, next(iter(shifted.loader(split))).x)
     assert not torch.equal(next(iter(plain.train_dataloader())).x, next(iter(shifted.train_dataloader())).x)
@@ -202,7 +237,7 @@ def test_arrays_take_frames_and_lengths():
         ((np.zeros((4, 2, 3)), [0, 1, 0, 1], [3, 1, 1, 1]), {}, r"lengths must lie in \[1, 2\]"),
         ((np.zeros((4, 2, 5)), [0, 1, 0, 1]), {}, "give all splits the same"),
         ((np.zeros((4, 2, 3)),), {}, r"give \(x, target\)"),
-        ((np.zeros((4, 2, 3)), [0, 1, 0, 1]), {"shift": 1}, "leave it 0"),
+        ((np.zeros((4, 2, 3)), [0, 1, 0, 1]), {"shift": 1}, "leave all of them 0"),
         ((np.zeros((4, 2, 3)), [0, 1, 0, 1]), {"batch": 0}, "batch 0 is not a whole number >= 1"),
         ((np.zeros((4, 2, 3)), [0, 1, 0, 1]), {"workers": -1}, "workers -1"),
     ],

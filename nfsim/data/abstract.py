@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from nfsim.data.augmentation import STILL, Augmentation
 from nfsim.data.batches import Batch, Batches, EpochOrder, unchanged
+from nfsim.values import is_number
 
 SPLITS = ("train", "validation", "test")
 
@@ -29,8 +31,12 @@ class AbstractData(lightning.LightningDataModule):
         That prepare training batches; 0 prepares them in the training process, which is faster for data in memory.
     shift : int, pixels
         Training images move by up to this many pixels each way; 0 leaves them in place.
+    rotate : float, degrees
+        Training images turn by up to this angle each way.
+    zoom : float, share
+        Training images change their size by up to this share each way.
     seed : int
-        Of order and shifts, which are functions of (seed, epoch, index).
+        Of order and moves, which are functions of (seed, epoch, index).
     """
 
     features: int
@@ -43,7 +49,15 @@ class AbstractData(lightning.LightningDataModule):
     """Time between two steps, in the network's time unit."""
 
     def __init__(
-        self, *, batch: int = 64, evaluation_batch: int = 500, workers: int = 0, shift: int = 0, seed: int = 0
+        self,
+        *,
+        batch: int = 64,
+        evaluation_batch: int = 500,
+        workers: int = 0,
+        shift: int = 0,
+        rotate: float = 0.0,
+        zoom: float = 0.0,
+        seed: int = 0,
     ):
         super().__init__()
         for name, value, least in (
@@ -54,8 +68,12 @@ class AbstractData(lightning.LightningDataModule):
         ):
             if not isinstance(value, int) or value < least:
                 raise ValueError(f"data: {name} {value!r} is not a whole number >= {least}; change {name}")
+        if not (is_number(rotate) and 0 <= rotate <= 180):
+            raise ValueError(f"data: rotate {rotate!r} is not in [0, 180]; give degrees")
+        if not (is_number(zoom) and 0 <= zoom < 1):
+            raise ValueError(f"data: zoom {zoom!r} is not in [0, 1); give the largest change of size as a share")
         self.batch, self.evaluation_batch, self.workers = batch, evaluation_batch, workers
-        self.shift, self.seed = shift, seed
+        self.augmentation, self.seed = Augmentation(shift, float(rotate), float(zoom)), seed
         # a resumed training starts its first pass before Lightning says which epoch it is
         self.next_epoch = 0
         self._splits: dict[str, Batch] = {}
@@ -83,7 +101,7 @@ class AbstractData(lightning.LightningDataModule):
             self.samples(split)
 
     def train_dataloader(self) -> DataLoader:
-        """Loader of shuffled, shifted training batches."""
+        """Loader of shuffled, moved training batches."""
         return self.loader("train", train=True)
 
     def val_dataloader(self) -> DataLoader:
@@ -95,7 +113,7 @@ class AbstractData(lightning.LightningDataModule):
         return self.loader("test")
 
     def loader(self, split: str, *, train: bool = False) -> DataLoader:
-        """Loader of any split; shuffled and shifted where `train`."""
+        """Loader of any split; shuffled and moved where `train`."""
         samples = self.samples(split)
         workers: dict[str, Any] = {}
         if train and self.workers:
@@ -106,7 +124,7 @@ class AbstractData(lightning.LightningDataModule):
                 "persistent_workers": True,
             }
         return DataLoader(
-            Batches(samples, self.layout, self.shift if train else 0, self.seed),
+            Batches(samples, self.layout, self.augmentation if train else STILL, self.seed),
             batch_size=None,  # the sampler draws whole batches
             sampler=EpochOrder(
                 len(samples.x), self.batch if train else self.evaluation_batch, self.seed, train, self.next_epoch

@@ -46,8 +46,8 @@ class Arrays(AbstractData):
         **loading: Any,
     ):
         super().__init__(**loading)
-        if self.shift:
-            raise ValueError(f"Arrays: shift {self.shift} moves images, and these are none; leave it 0")
+        if self.augmentation:
+            raise ValueError(f"Arrays: {self.augmentation} moves images, and these are none; leave all of them 0")
         given = {name: part for name, part in zip(SPLITS, (train, validation, test), strict=True) if part is not None}
         self._given = {name: _batch(part, name) for name, part in given.items()}
         self.steps, self.features = self._given["train"].x.shape[1:]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from nfsim.data.augmentation import random_offsets, shift
+from nfsim.data.augmentation import STILL, Augmentation
 from nfsim.data.randomness import shuffled
 
 # B sample of the batch, T time step, F feature
@@ -59,7 +59,7 @@ class EpochOrder(Sampler[tuple[int, Tensor]]):
 
 
 class Batches(Dataset[Batch]):
-    """Whole batches, looked up by (epoch, indices): drawn, shifted and laid out in one go.
+    """Whole batches, looked up by (epoch, indices): drawn, moved and laid out in one go.
 
     Parameters
     ----------
@@ -67,19 +67,25 @@ class Batches(Dataset[Batch]):
         All samples of a split.
     layout : callable
         Maps inputs as stored to (B, T, F); a module-level function, so that worker processes can load it.
-    most : int, pixels
-        Largest random shift of an image, 0 for none.
+    augmentation : Augmentation
+        Random moves of the images.
     seed : int
-        Of the shifts.
+        Of the moves.
     """
 
-    def __init__(self, samples: Batch, layout: Callable[[Tensor], Tensor], most: int = 0, seed: int = 0):
-        self.samples, self.layout, self.most, self.seed = samples, layout, most, seed
+    def __init__(
+        self,
+        samples: Batch,
+        layout: Callable[[Tensor], Tensor],
+        augmentation: Augmentation = STILL,
+        seed: int = 0,
+    ):
+        self.samples, self.layout, self.augmentation, self.seed = samples, layout, augmentation, seed
 
     def __getitem__(self, key: tuple[int, Tensor]) -> Batch:
         epoch, index = key
         batch = self.samples.at(index)
-        x = shift(batch.x, random_offsets(self.seed, epoch, index, self.most)) if self.most else batch.x
+        x = self.augmentation(batch.x, self.seed, epoch, index) if self.augmentation else batch.x
         return batch._replace(x=self.layout(x))
 
 

@@ -23,7 +23,7 @@ class Digits(AbstractData):
     Parameters
     ----------
     **loading
-        `batch`, `evaluation_batch`, `workers`, `shift` and `seed` of `AbstractData`.
+        `batch`, `evaluation_batch`, `workers`, `shift`, `rotate`, `zoom` and `seed` of `AbstractData`.
     """
 
     features = 64

@@ -41,7 +41,7 @@ class AbstractImages(AbstractData):
     split_seed : int
         Of the draw of validation images.
     **loading
-        `batch`, `evaluation_batch`, `workers`, `shift` and `seed` of `AbstractData`.
+        `batch`, `evaluation_batch`, `workers`, `shift`, `rotate`, `zoom` and `seed` of `AbstractData`.
     """
 
     source: str
