@@ -90,12 +90,55 @@ def explain(*overrides: str) -> None:
     commands.explain(overrides)
 
 
+def reproduce(
+    name: str = "",
+    *,
+    tier: str = "quick",
+    seeds: str = "",
+    only: str = "",
+    results: str = "results",
+    runs: str = "runs/reproduce",
+    device: str = "auto",
+    clean: bool = False,
+    list: bool = False,
+    report: bool = False,
+) -> None:
+    """Run a published experiment: every model, seed and baseline, into a table, with the published number beside it.
+
+    nfsim reproduce --list                           the studies, their tiers and the minutes they take
+    nfsim reproduce rows                             tier quick: 10,000 images, 5 epochs, 3 seeds
+    nfsim reproduce rows --tier full                 5 seeds; long: what wants a GPU
+    nfsim reproduce rows --only lstm,gru --seeds 0,1 a part; several processes may share a study
+    nfsim reproduce all --tier full
+    nfsim reproduce rows --clean                     drop rows of other settings first
+    nfsim reproduce --report                         write the tables of README.md anew, from results/
+
+    A run that was interrupted goes on, a finished one is not repeated. results/NAME.csv has a row for each; the test
+    split is met once a run, at its end. Run folders are in runs/reproduce.
+    """
+    from nfsim.studies.command import Request, listing
+    from nfsim.studies.command import reproduce as run
+    from nfsim.studies.report import write
+
+    request = Request(tier, seeds, only, results, runs, device, clean)
+    if list:
+        listing(request)
+    elif report:
+        write(request)
+    elif not name:
+        raise UsageError("reproduce: which study? nfsim reproduce --list names them; all runs them all")
+    else:
+        run(name, request)
+
+
 def version() -> None:
     """Print the version."""
     sys.stdout.write(f"nfsim {nfsim.__version__}\n")
 
 
-COMMANDS: dict[str, Callable[..., None]] = {f.__name__: f for f in (train, evaluate, record, plot, explain, version)}
+COMMANDS: dict[str, Callable[..., None]] = {
+    f.__name__: f for f in (train, evaluate, record, plot, explain, reproduce, version)
+}
 
 
 def usage() -> str:

@@ -1,6 +1,8 @@
 """Accuracy and loss of a model on a split of a dataset."""
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -19,19 +21,28 @@ def evaluate(model: nn.Module, data: AbstractData, split: str = "test") -> dict[
     split : str
         "train", "validation" or "test".
     """
+    return judge(model, data, split)[0]
+
+
+def judge(model: nn.Module, data: AbstractData, split: str = "test") -> tuple[dict[str, float], NDArray[np.bool_]]:
+    """What `evaluate` returns, and which predictions were right, (sample,) or (valid step,) bool, in the split's order.
+
+    Arguments are those of `evaluate`. The answers to single samples are what two models are compared by.
+    """
     loader = data.loader(split)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     training = model.training
     model.eval()
-    right = loss = count = torch.zeros((), dtype=torch.float64)
+    loss = torch.zeros((), dtype=torch.float64)
+    parts = []
     try:
         with torch.inference_mode():
             for batch in loader:
                 x, target, lengths = batch.to(device)
                 logits, target = aligned(model(x, lengths=lengths).logits, target, lengths)
-                right = right + (logits.argmax(-1) == target).sum().cpu()
+                parts.append((logits.argmax(-1) == target).cpu())
                 loss = loss + cross_entropy(logits, target, reduction="sum").cpu()
-                count = count + len(target)
     finally:
         model.train(training)
-    return {f"{split}/accuracy": float(right / count), f"{split}/loss": float(loss / count)}
+    right = torch.cat(parts).numpy()
+    return {f"{split}/accuracy": float(right.mean()), f"{split}/loss": float(loss / len(right))}, right

@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from omegaconf import OmegaConf
 from torch import nn
 
@@ -18,13 +19,15 @@ from nfsim.callbacks import BEST, LAST
 from nfsim.configuration import amend, read, settle
 from nfsim.data.abstract import AbstractData
 from nfsim.errors import BuildError
-from nfsim.evaluation import evaluate
-from nfsim.files import write_text
+from nfsim.evaluation import judge
+from nfsim.files import replacing, write_text
 from nfsim.network import Network
 from nfsim.settings import Settings
 from nfsim.training import check_fit, fit
 
 CONFIG, METRICS, NETWORK, EVENTS = "config.yaml", "metrics.json", "network.json", "tensorboard"
+RIGHT = "right.npy"
+"""Which predictions on the test split were right, packed bits: what two runs are compared by, image by image."""
 
 
 @dataclass
@@ -93,7 +96,10 @@ def train(run: Run, *, resume: bool = False) -> dict[str, Any]:
         table=settings.logger.csv,
         config=json.dumps(OmegaConf.to_container(config, enum_to_str=True)),
     )
-    metrics = result.metrics | evaluate(result.model, run.data, "test")
+    test, right = judge(result.model, run.data, "test")
+    metrics = result.metrics | test
+    with replacing(folder / RIGHT) as temporary, open(temporary, "wb") as file:
+        np.save(file, np.packbits(right))
     write_text(folder / METRICS, json.dumps(metrics, indent=1) + "\n")
     return metrics
 
