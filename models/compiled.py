@@ -8,6 +8,7 @@ from torch import Tensor
 
 from nfsim.compiler.program import FUSED, SCAN, Program
 from nfsim.models import cell
+from nfsim.models.ambassador import make_router
 from nfsim.models.fused import Edges, run_fused
 from nfsim.models.model import AbstractModel, Call, Output
 from nfsim.models.readout import Readout
@@ -29,7 +30,7 @@ class CompiledModel(AbstractModel):
         self.edges = {s.key: Edges(s) if s.on_state else None for s in self.stages if s.plan.kernel == FUSED}
         v0 = [torch.full((p.size,), p.dynamics.prior_variance, dtype=dtype) for p in flat.populations.values()]
         self.prior = self.values.keep("prior_variance", torch.cat(v0))
-        self.router = Router(connectome, self.paths, tuple(flat.nuclei), self.values) if flat.nuclei else None
+        self.router = make_router(connectome, self.paths, tuple(flat.nuclei), self.values)
 
     def _shared_relays(self) -> Router | None:
         """One router for the nuclei of all scanned stages that listen to the input alone: one product routes all."""
@@ -56,7 +57,15 @@ class CompiledModel(AbstractModel):
         last = run.last if ends is None else {p: _at(z, ends) for p, z in run.z.items()}
         xr, xi = torch.cat([last[p] for p in self.paths], dim=-1).unbind(1)
         record = self._record(run, call) if call.record else {}
-        return Output(self._logits(run, call, last), {"xr": xr, "xi": xi}, record)
+        return Output(self._logits(run, call, last), {"xr": xr, "xi": xi} | self._carried(run), record)
+
+    def _carried(self, run: Run) -> dict[str, Tensor]:
+        """What `self.carried` names beside xr and xi, after each sample's last tick."""
+        carried: dict[str, Tensor] = {}
+        if run.memory:
+            whole = [run.memory[p] if p in run.memory else torch.zeros_like(run.start[p]) for p in self.paths]
+            carried |= zip(("cr", "ci"), torch.cat(whole, dim=-1).unbind(1), strict=True)
+        return carried | {self.fast_name(name): W for name, W in run.fast.items()}
 
     def _run_stage(self, stage: Stage, run: Run) -> None:
         """Run a stage as the program says; `cfc_loop` is written for the CPU."""
@@ -77,10 +86,23 @@ class CompiledModel(AbstractModel):
             sizes = [p.size for p in flat.populations.values()]
             start = dict(zip(self.paths, call.start.split(sizes, dim=-1), strict=True))
         run = Run(call.x, inputs, ticks, 0.0, start)
+        run.ends = None if call.lengths is None else call.lengths * ticks - 1
+        self._begin_memories(run, call)
         run.keeps_drive = bool(call.record)
         run.keeps_states = bool(call.record) or call.lengths is not None or self.readout.readout.when != "last"
         run.dt = run.hold(call.dt.unsqueeze(-1)) / ticks if isinstance(call.dt, Tensor) else call.dt / ticks
         return run
+
+    def _begin_memories(self, run: Run, call: Call) -> None:
+        """What was carried by the state that the call continues from, else 0."""
+        names = [name for name in self.carried if name not in ("xr", "xi")]
+        held = {n: call.carried[n] if call.carried else call.x.new_zeros(len(call.x), self.carried[n]) for n in names}
+        run.fast |= {name: held[self.fast_name(name)] for name in self.fast_edges}
+        if "cr" in held:
+            populations = self.network.flat.populations
+            parts = torch.stack([held["cr"], held["ci"]], dim=1).split([p.size for p in populations.values()], dim=-1)
+            by_path = zip(populations.items(), parts, strict=True)
+            run.memory |= {path: c for (path, p), c in by_path if p.dynamics.memory == "gated"}
 
     def _initial(self, path: str) -> Tensor:
         v = self.values
@@ -126,10 +148,9 @@ class CompiledModel(AbstractModel):
                 by_nucleus = self.router.nucleus_gain(w, run.hold(self.router.relay(w, call.x)), before, past)
                 gain = self.router.mean(by_nucleus)
                 if "nucleus_gain" in wanted:
-                    targeted = (self.values[self.router.share] > 0).to(gain)
-                    record["nucleus_gain"] = (by_nucleus * targeted).sum(-1) / targeted.sum(-1)
-            elif "nucleus_gain" in wanted:
-                record["nucleus_gain"] = gain.new_zeros(*gain.shape[:2], 0)
+                    record["nucleus_gain"] = self.router.mean_over_targets(by_nucleus)
+            elif "nucleus_gain" in wanted:  # nuclei there are set no gain
+                record["nucleus_gain"] = gain.new_ones(*gain.shape[:2], len(self.network.flat.nuclei))
             if "gain" in wanted:
                 record["gain"] = gain
             if wanted & {"energy_accuracy", "energy_complexity"}:

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from nfsim.models import cell
 from nfsim.models.kernels import LoopCoupling, LoopThalamus, cfc_loop
+from nfsim.models.router import Router
 from nfsim.models.stage import Run, Stage, cat, total
 
 
@@ -68,6 +69,7 @@ def _thalamus(stage: Stage, run: Run) -> LoopThalamus | None:
     router, v = stage.router, stage.values
     if router is None:
         return None
+    assert isinstance(router, Router)  # nuclei of other forms are not fused
     w = router.assemble()
     feedback = None
     if router.feeds:

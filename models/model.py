@@ -33,7 +33,10 @@ class Output(NamedTuple):
     logits: Tensor
     """[batch, label], or [batch, time, label] for a readout of each step."""
     state: dict[str, Tensor]
-    """xr and xi [batch, node] after each sample's last step: pass it on to continue."""
+    """xr and xi [batch, node] after each sample's last step: pass it on to continue.
+
+    Populations with gated memory add cr and ci [batch, node] (0 for others), and a coupling with Hebbian memory
+    "NAME:fast" [batch, edge], its W in the order of `edge_coords`."""
     record: dict[str, Tensor]
     """The variables asked for, [batch, tick, ...]."""
 
@@ -48,6 +51,8 @@ class Call(NamedTuple):
     """Duration of an input step: a number, or [B, steps]."""
     lengths: Tensor | None
     record: tuple[str, ...]
+    carried: dict[str, Tensor]
+    """What the given state holds beside xr and xi; empty without one."""
 
 
 class AbstractModel(nn.Module):
@@ -69,6 +74,13 @@ class AbstractModel(nn.Module):
         self.labels = tuple(readout.labels)
         self.features = sum(i.features for i in flat.inputs.values())
         self.nucleus_names = tuple(flat.nuclei)
+        nodes = sum(p.size for p in flat.populations.values())
+        self.fast_edges = {n: program.connectome.matrices[n] for n, p in flat.projections.items() if p.memory != "none"}
+        self.carried = {"xr": nodes, "xi": nodes}
+        """Name of each tensor of the state -> its entries per sample."""
+        if any(p.dynamics.memory == "gated" for p in flat.populations.values()):
+            self.carried |= {"cr": nodes, "ci": nodes}
+        self.carried |= {self.fast_name(n): int(matrix.nnz) for n, matrix in self.fast_edges.items()}
 
     @abstractmethod
     def run(self, call: Call) -> Output:
@@ -110,6 +122,11 @@ class AbstractModel(nn.Module):
             dt = dt.unsqueeze(1)
         out = self(x.unsqueeze(1), state, dt=dt)
         return out if out.logits.dim() == 2 else out._replace(logits=out.logits[:, 0])
+
+    @staticmethod
+    def fast_name(projection: str) -> str:
+        """Name of the fast weights of a projection in the state."""
+        return f"{projection}:fast"
 
     @property
     def network(self) -> Network:
@@ -178,28 +195,31 @@ class AbstractModel(nn.Module):
         for name in record:
             if name not in RECORDABLE:
                 raise ValueError(f"record {name!r} is unknown; choose from {', '.join(RECORDABLE)}")
-        return Call(x, self._checked_state(state, x), self._checked_dt(dt, x), checked_lengths(lengths, x), record)
+        given = self._checked_state(state, x)
+        start = torch.stack([given.pop("xr"), given.pop("xi")], dim=1) if given else None
+        return Call(x, start, self._checked_dt(dt, x), checked_lengths(lengths, x), record, given)
 
-    def _checked_state(self, state: Any, x: Tensor) -> Tensor | None:
+    def _checked_state(self, state: Any, x: Tensor) -> dict[str, Tensor]:
         if state is None:
-            return None
-        n = sum(p.size for p in self.network.flat.populations.values())
+            return {}
         if (
             not isinstance(state, dict)
-            or set(state) != {"xr", "xi"}
+            or set(state) != set(self.carried)
             or not all(isinstance(value, Tensor) for value in state.values())
         ):
-            raise ValueError("state is not the state of an earlier Output; pass output.state, with its xr and xi")
+            names = " and ".join([", ".join([*self.carried][:-1]), [*self.carried][-1]])
+            raise ValueError(f"state is not the state of an earlier Output; pass output.state, with its {names}")
         for name, value in state.items():
+            n, axis = self.carried[name], "edge" if name.endswith(":fast") else "node"
             if tuple(value.shape) != (x.shape[0], n):
                 raise ValueError(
-                    f"state {name} has shape {tuple(value.shape)}; give (batch, node) = ({x.shape[0]}, {n})"
+                    f"state {name} has shape {tuple(value.shape)}; give (batch, {axis}) = ({x.shape[0]}, {n})"
                 )
             if not _finite(value):
                 raise ValueError(
                     f"state {name} holds a value that is not finite; start from a state that has not diverged"
                 )
-        return torch.stack([state["xr"], state["xi"]], dim=1).to(x)
+        return {name: value.to(x) for name, value in state.items()}
 
     def _checked_dt(self, dt: Any, x: Tensor) -> Tensor | float:
         if dt is None:

@@ -21,6 +21,8 @@ Named = Iterator[tuple[str, np.ndarray, bool]]
 
 UNIT_RATE = math.log(math.e - 1)
 """softplus(UNIT_RATE) = 1: every rate constant lambda starts at one."""
+HEBBIAN_RETENTION = math.log(0.95 / 0.05)
+"""sigmoid(HEBBIAN_RETENTION) = 0.95: a memory of twenty ticks."""
 
 
 def drive_width(flat: Flat, projection: str) -> int:
@@ -55,6 +57,10 @@ def draw_population(connectome: Connectome, path: str) -> Named:
     yield f"{path}:drive_bias", np.zeros((1 if d.drive == "phase" else 2) * n), True
     if d.initial == "learned":
         yield f"{path}:initial", np.zeros((2, n)), True
+    if d.memory == "gated":  # weights of |z| and |u|, then the constant: sigmoid(1) + sigmoid(-1) = 1
+        for gate, start in (("forget", 1.0), ("admit", -1.0)):
+            yield f"{path}:{gate}", np.zeros((2, n)), True
+            yield f"{path}:{gate}_bias", np.full(n, start), True
 
 
 def _drive(connectome: Connectome, name: str) -> Named:
@@ -94,17 +100,31 @@ def _coupling(connectome: Connectome, name: str) -> Named:
     p = connectome.network.flat.projections[name]
     if p.learnable == "scale":
         yield f"{name}:scale", np.ones(()), True
-    yield f"{name}:edges", connectome.matrices[name].data, p.learnable == "edges"
+    weights = connectome.matrices[name].data
+    yield f"{name}:edges", weights, p.learnable == "edges"
+    if p.memory == "hebbian":
+        yield f"{name}:retention", np.full((), HEBBIAN_RETENTION), True
+        yield f"{name}:strength", np.ones(()), True
+        yield f"{name}:mean_size", np.array(abs(weights).mean() if weights.size else 0.0), False
 
 
 def _nucleus(connectome: Connectome, path: str) -> Named:
     flat, n = connectome.network.flat, connectome.network.flat.nuclei[path]
     rng = random(connectome.network.seed, f"{path}:weight")
+    if n.gating == "ambassador":
+        for target in flat.populations_of(n.targets, path.rpartition("/")[0]):
+            sectors = flat.populations[target].sectors
+            yield f"{path}:{target}:weight", rng.normal(0, 1 / math.sqrt(2), (sectors, 2)), True
+            yield f"{path}:{target}:bias", np.zeros(sectors), True
+        return
     width = relay_width(flat, path)
     yield f"{path}:query", rng.normal(0, 1 / math.sqrt(width), (n.key, width)), True
-    if n.gating == "state":
+    if n.gating in ("state", "attention"):
         yield f"{path}:key_state", rng.normal(0, 1 / math.sqrt(2), (n.key, 2)), True
     yield f"{path}:key_position", rng.normal(0, 1 / math.sqrt(3), (n.key, 3)), True
+    if n.gating == "attention":
+        yield f"{path}:value", rng.normal(0, 1 / math.sqrt(5), (n.value, 5)), True  # of xr, xi and the position
+        yield f"{path}:out", rng.normal(0, 1 / math.sqrt(2 * n.value), (4, 2, n.value)), True  # |(1, p)|^2 = 2
     partners = reticular_partners(flat, path)
     if n.trn and partners:
         yield f"{path}:relay", rng.normal(0, 1 / math.sqrt(width), width), True
@@ -152,6 +172,10 @@ GROUPS = {
     "phase": "node constants",
     "initial": "node constants",
     "drive_bias": "drive",
+    "forget": "node constants",
+    "forget_bias": "node constants",
+    "admit": "node constants",
+    "admit_bias": "node constants",
 }
 """Ledger group of each quantity of a population."""
 
@@ -161,7 +185,7 @@ def group(flat: Flat, name: str) -> str:
     part, _, quantity = name.rpartition(":")
     if part in flat.populations:
         return GROUPS[quantity]
-    if part in flat.nuclei:
+    if name.split(":")[0] in flat.nuclei:
         return "router"
     if part in flat.readouts:
         return "readout"

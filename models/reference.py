@@ -4,6 +4,7 @@ It shares names and values with the torch backend and nothing of its schedule, l
 can be held against each other. Read it beside the table of equations.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nfsim.compiler.program import Program
+from nfsim.models import reference_forms as forms
 from nfsim.models.model import AbstractModel, Call, Output
 from nfsim.population import Nucleus
 
@@ -30,6 +32,11 @@ ACTIVATION: dict[str | None, Callable[[Tensor], Tensor]] = {
 def modulus(z: Tensor) -> Tensor:
     """|z| = sqrt(xr^2 + xi^2 + eps^2)."""
     return torch.sqrt(z.real**2 + z.imag**2 + EPS**2)
+
+
+def limit(v: Tensor, amplitude: float) -> Tensor:
+    """v / sqrt(1 + |v|^2 / A^2)."""
+    return v / torch.sqrt(1 + (v.real**2 + v.imag**2) / amplitude**2)
 
 
 def _entries(matrix: Any) -> Tensor:
@@ -70,10 +77,13 @@ class ReferenceModel(AbstractModel):
             beside = [l for l in flat.nuclei.values() if n.trn and l.trn and l in self._nuclei_of(home)]
             heard = set(flat.populations_of(n.feedback, home))
             for l in (n, *beside):
-                heard |= set(flat.populations_of(l.reads, home)) if l.gating == "state" else set()
+                heard |= set(flat.populations_of(l.reads, home)) if l.gating in ("state", "attention") else set()
             felt = {
                 p for p in flat.populations_of(n.targets, home) if set(flat.populations[p].dynamics.gain) - {"readout"}
             }
+            if n.gating == "attention":
+                felt = set(flat.populations_of(n.targets, home))
+                heard |= felt
             graph.add_edges_from((s, t) for s in heard for t in felt)
         return graph
 
@@ -83,17 +93,18 @@ class ReferenceModel(AbstractModel):
     def run(self, call: Call) -> Output:
         """Tick by tick; each input step is held for `ticks` ticks."""
         flat, ticks, (B, T, _) = self.flat, self.network.ticks, call.x.shape
-        z = self._start(call, B)
+        z, carried = self._start(call, B), forms.start(self, call.carried, B)
         length = torch.full((B,), T) if call.lengths is None else call.lengths
         history: list[dict[str, Tensor]] = []
-        features, final = [], z
+        features, final, kept_back = [], z, carried
         for k in range(T * ticks):
             x, dt = call.x[:, k // ticks], call.dt if isinstance(call.dt, float) else call.dt[:, k // ticks, None]
-            z, kept = self._tick(x, z, dt / ticks)
+            z, carried, kept = self._tick(x, z, carried, dt / ticks)
             history.append(kept)
             features.append(self._features(z, x))
             running = (k // ticks < length)[:, None]
             final = {path: torch.where(running, z[path], final[path]) for path in z}
+            kept_back = {name: torch.where(running, carried[name], kept_back[name]) for name in carried}
         whole = torch.cat([final[path] for path in flat.populations], dim=-1)
         record = {}
         for name in call.record:
@@ -101,7 +112,8 @@ class ReferenceModel(AbstractModel):
                 kept[name] if name != "logits" else self._logits(f) for kept, f in zip(history, features, strict=True)
             ]
             record[name] = torch.stack(steps, dim=1)
-        return Output(self._read(features, length, ticks), {"xr": whole.real, "xi": whole.imag}, record)
+        state = {"xr": whole.real, "xi": whole.imag} | forms.end(self, kept_back, B)
+        return Output(self._read(features, length, ticks), state, record)
 
     def _start(self, call: Call, batch: int) -> dict[str, Tensor]:
         z, first = {}, 0
@@ -115,10 +127,16 @@ class ReferenceModel(AbstractModel):
             z[path] = torch.complex(part[:, 0], part[:, 1])
         return z
 
-    def _tick(self, x: Tensor, z: dict[str, Tensor], dt: Tensor | float) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def _tick(
+        self, x: Tensor, z: dict[str, Tensor], carried: dict[str, Tensor], dt: Tensor | float
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
         """(1) regional means, (2) gain, (3) coupling of the last state, (4) steady state, (5) rate, (6) new state."""
         flat, v = self.flat, self.values
         nucleus_gain, g = self._gain(x, z)
+        message = forms.attention_messages(flat, v, z, self._means(z), self.p)
+        carried = carried | {
+            name: forms.fast_weights(flat, v, name, carried[name], z, self.K_pattern[name]) for name in self.fast_edges
+        }
         new: dict[str, Tensor] = {}
         u: dict[str, Tensor] = {}
         pending = list(self.order)
@@ -126,13 +144,16 @@ class ReferenceModel(AbstractModel):
             loop = [path for path in pending if self.same_loop[path, pending[0]]]
             pending = [path for path in pending if path not in loop]
             for path in loop:
-                u[path] = self._drive(path, x, z, new)
+                u[path] = self._drive(path, x, z, new) + message[path]
             for path in loop:
                 d = flat.populations[path].dynamics
                 s = u[path] * (g[path] if "drive" in d.gain else 1)
-                s = s + self._coupling(path, z, u) * (g[path] if "coupling" in d.gain else 1)
-                if d.limiter == "amplitude":
-                    s = s / torch.sqrt(1 + (s.real**2 + s.imag**2) / d.amplitude**2)
+                s = s + self._coupling(path, z, u, carried) * (g[path] if "coupling" in d.gain else 1)
+                limiter = functools.partial(limit, amplitude=d.amplitude if d.limiter == "amplitude" else math.inf)
+                s = limiter(s)
+                if d.memory == "gated":
+                    carried[path] = forms.gated_memory(v, path, carried[path], z[path], u[path], s)
+                    s = limiter(carried[path])
                 lam = F.softplus(v[f"{path}:rate"])
                 rate = (g[path] if "time" in d.gain else 1) * lam * dt / d.tau
                 t = torch.sigmoid(rate + v[f"{path}:rate_bias"]) if d.rate == "sigmoid" else 1 - torch.exp(-rate)
@@ -141,16 +162,17 @@ class ReferenceModel(AbstractModel):
                 if d.limiter == "clamp":
                     new[path] = new[path] * torch.clamp(d.amplitude / modulus(new[path]), max=1)
                 u[path + " steady"] = s
-        return new, self._kept(z, new, u, g, nucleus_gain)
+        return new, carried, self._kept(z, new, u, g, nucleus_gain)
+
+    def _means(self, z: dict[str, Tensor]) -> dict[str, Tensor]:
+        """m: mean xr, xi and |z| of each population [batch, 3]."""
+        parts = {p: (z[p].real, z[p].imag, modulus(z[p])) for p in z}
+        return {p: torch.cat([part.mean(-1, True) for part in parts[p]], -1) for p in z}
 
     def _gain(self, x: Tensor, z: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """gain_ik = sigmoid(Q_k . K_ik / sqrt(d) - TRN_k + CT_k) by nucleus, over its targets; g_i by population."""
         flat, v = self.flat, self.values
-        m = {
-            p: torch.cat([z[p].real.mean(-1, True), z[p].imag.mean(-1, True), modulus(z[p]).mean(-1, True)], -1)
-            for p in z
-        }
-        heard, home = {}, {}
+        m, heard, home = self._means(z), {}, {}
         for k, n in flat.nuclei.items():
             home[k] = k.rpartition("/")[0]
             if n.gating == "feedforward":
@@ -163,6 +185,15 @@ class ReferenceModel(AbstractModel):
         gain: dict[str, Tensor] = {}
         by_target: dict[str, list[Tensor]] = {path: [] for path in z}
         for k, n in flat.nuclei.items():
+            targets = flat.populations_of(n.targets, home[k])
+            if n.gating == "attention":  # it mixes into the drive, and leaves the volume alone
+                gain[k] = torch.cat([torch.ones_like(z[path].real) for path in targets], -1)
+                continue
+            if n.gating == "ambassador":
+                for path in targets:
+                    by_target[path].append(forms.ambassador_gain(v, k, path, z[path], self.sector[path]))
+                gain[k] = torch.cat([by_target[path][-1] for path in targets], -1)
+                continue
             Q = heard[k] @ v[f"{k}:query"].T
             others = [l for l in flat.nuclei if l != k and home[l] == home[k] and flat.nuclei[l].trn and n.trn]
             TRN = torch.zeros(len(x), 1, dtype=torch.float64)
@@ -173,7 +204,6 @@ class ReferenceModel(AbstractModel):
             if n.feedback:
                 rates = torch.cat([modulus(z[p]) for p in flat.populations_of(n.feedback, home[k])], -1)
                 CT = (rates @ v[f"{k}:feedback"] / math.sqrt(rates.shape[-1]))[:, None]
-            targets = flat.populations_of(n.targets, home[k])
             for path in targets:
                 K = self.p[path] @ v[f"{k}:key_position"].T  # [node, d]
                 if n.gating == "state":
@@ -228,8 +258,8 @@ class ReferenceModel(AbstractModel):
             return total * torch.exp(1j * v[f"{path}:phase"])
         return torch.complex(total[:, :n], total[:, n:])
 
-    def _coupling(self, path: str, z: dict[str, Tensor], u: dict[str, Tensor]) -> Tensor:
-        """F_i = sum_j K_ij (z_j - z_i), or of u for a coupling on the drive."""
+    def _coupling(self, path: str, z: dict[str, Tensor], u: dict[str, Tensor], carried: dict[str, Tensor]) -> Tensor:
+        """F_i = sum_j (K_ij + W_ij) (z_j - z_i), or of u for a coupling on the drive."""
         flat, v = self.flat, self.values
         total = torch.zeros_like(z[path])
         for name, p in flat.projections.items():
@@ -244,7 +274,10 @@ class ReferenceModel(AbstractModel):
             if p.sign is not None:
                 K = p.sign * K.abs()
             before = sum(flat.populations[q].size for q in flat.target(name)[: flat.target(name).index(path)])
-            K = K[before : before + flat.populations[path].size].to(C)
+            if name in carried:
+                every = self.K_pattern[name].expand(len(z[path]), -1, -1)
+                K = K + torch.zeros(every.shape, dtype=torch.float64).masked_scatter(every, carried[name])
+            K = K[..., before : before + flat.populations[path].size, :].to(C)
             source = torch.cat([y[s] for s in flat.source(name)], -1)
             total = total + (K * (source[:, None, :] - y[path][:, :, None])).sum(-1)
         return total

@@ -235,6 +235,11 @@ class Router:
         """g [..., N] of the gain of each nucleus [..., K, N]."""
         return (nucleus_gain * self.values[self.share]).sum(-2) + self.values[self.ungated]
 
+    def mean_over_targets(self, nucleus_gain: Tensor) -> Tensor:
+        """Mean of [..., K, N] over the nodes that each nucleus targets [..., K]."""
+        targeted = (self.values[self.share] > 0).to(nucleus_gain)
+        return (nucleus_gain * targeted).sum(-1) / targeted.sum(-1)
+
 
 def _home(nucleus: str) -> str:
     return nucleus.rpartition("/")[0]

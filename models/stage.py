@@ -12,9 +12,13 @@ from torch.nn import functional as F
 
 from nfsim.compiler.program import Program
 from nfsim.models import cell
+from nfsim.models.ambassador import make_router
+from nfsim.models.attention import Attention
 from nfsim.models.coupling import Coupling
 from nfsim.models.coupling import Weights as CouplingWeights
 from nfsim.models.drive import Drive, turn_rows
+from nfsim.models.fast_weights import FastWeights
+from nfsim.models.gated_memory import GatedMemory
 from nfsim.models.kernels import cfc_scan, routed_scan
 from nfsim.models.router import Router
 from nfsim.models.values import Values
@@ -45,6 +49,12 @@ class Run:
 
     last: ByPath = field(default_factory=dict)
     """path -> [B, 2, n], state after the last tick."""
+    memory: ByPath = field(default_factory=dict)
+    """path -> [B, 2, n] of populations with gated memory: before the first tick, then after each sample's last."""
+    fast: ByPath = field(default_factory=dict)
+    """Name of a coupling with Hebbian memory -> [B, E], the same of its fast weights."""
+    ends: Tensor | None = None
+    """[B] index of each sample's last tick; None where all run to the end."""
     routes: tuple[Tensor, Tensor] | None = None
     """Query [B, T, K, 3] and shift [B, T, K] of all nuclei that listen to nothing but the input."""
     keeps_states: bool = True
@@ -112,7 +122,12 @@ class Stage:
         ]
         self.on_state = [c for c in couplings if c.projection.on == "state"]
         self.on_drive = [c for c in couplings if c.projection.on == "drive"]
-        self.router = Router(connectome, self.paths, self.plan.nuclei, values) if self.plan.nuclei else None
+        self.router = make_router(connectome, self.paths, self.plan.nuclei, values)
+        mixing = tuple(n for n in self.plan.nuclei if flat.nuclei[n].gating == "attention")
+        self.attention = Attention(connectome, self.paths, mixing, values) if mixing else None
+        self.fast = [FastWeights(c) for c in couplings if c.projection.memory == "hebbian"]
+        gated = any(d.memory == "gated" for d in self.dynamics)
+        self.memory = GatedMemory(flat, self.paths, values) if gated else None
         self.state_is_heard = self.drive_is_heard = True
         self.routed: slice | None = None
         # a coupling of the drive is linear in it, so it folds into the weights unless a gain comes between
@@ -120,7 +135,7 @@ class Stage:
         self.folds = free and all(set(k.source) == set(self.paths) for k in self.on_drive)
         only_time = all(set(d.gain) & {"time", "drive", "coupling"} == {"time"} for d in self.dynamics)
         self.routes_in_scan = (
-            self.router is not None and self.router.numbers == 3 and self.router.all_gated and only_time
+            isinstance(self.router, Router) and self.router.numbers == 3 and self.router.all_gated and only_time
         )
         if self.plan.schedule == "scan" and self.folds:
             for k in self.on_drive:
@@ -160,6 +175,7 @@ class Stage:
     def hears(self) -> set[str]:
         """Populations whose states this stage needs."""
         paths = {p for d in (*self.outer, *self.inner) for p in d.source} | {p for k in self.on_state for p in k.source}
+        paths |= set(self.attention.listens if self.attention else ())
         return paths | set(self.router.listens if self.router else ())
 
     def split(self, value: Tensor) -> ByPath:
@@ -254,7 +270,7 @@ class Stage:
             if self.drive_is_heard or run.keeps_drive:
                 run.u[path] = self.outer_drive(run)
         if self.routes_in_scan and isinstance(run.dt, float):
-            assert self.router is not None
+            assert isinstance(self.router, Router)
             query, shift = self.route(run)
             nuclei = query, shift, self.values[self.router.positions], self.values[self.router.share]
             z = routed_scan(v.flatten(-2), *nuclei, c.rate * run.dt, c.rate_bias, *after, **how)

@@ -5,14 +5,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nfsim.models import cell
-from nfsim.models.router import Weights
 from nfsim.models.stage import ByPath, Constants, Run, Stage, add, cat, total
 
 
 def run_ticks(stage: Stage, run: Run) -> None:
     """Step through time; everything that does not depend on the state is computed for all ticks before."""
     c, outer = stage.constants(), stage.outer_drive(run)
-    step = _Tick(stage, run, c, stage.router.assemble() if stage.router else None)
+    step = _Tick(stage, run, c)
     z = cat([run.start[p] for p in stage.paths])
     states, drives, sums = [], [], []
     for k, u in enumerate(outer.unbind(1)):
@@ -20,6 +19,7 @@ def run_ticks(stage: Stage, run: Run) -> None:
         states.append(z)
         drives.append(u)
         sums.append(v)
+    step.memories.keep(run)
     run.last |= stage.split(z)
     run.z |= stage.split(torch.stack(states, dim=1))
     if stage.drive_is_heard or run.keeps_drive:
@@ -31,14 +31,18 @@ def run_ticks(stage: Stage, run: Run) -> None:
 class _Tick:
     """One tick of a loop stage, with all that is the same for every tick held ready."""
 
-    def __init__(self, stage: Stage, run: Run, c: Constants, w: Weights | None):
-        self.stage, self.c, self.w = stage, c, w
+    def __init__(self, stage: Stage, run: Run, c: Constants):
+        self.stage, self.c = stage, c
+        self.w = stage.router.assemble() if stage.router else None
+        self.memories = _Memories(stage, run)
+        self.mixing = stage.attention.assemble() if stage.attention else None
         self.weights = [d.weight() for d in stage.inner]
         self.on_state = [k.weights() for k in stage.on_state]
         self.on_drive = [k.weights() for k in stage.on_drive]
-        self.relayed = run.hold(stage.router.relay(w, run.x)).unbind(1) if stage.router and w else None
+        self.relayed = run.hold(stage.router.relay(self.w, run.x)).unbind(1) if stage.router else None
         earlier = set(run.z)
         listens = {p for d in stage.inner for p in d.source} | {p for k in stage.on_state for p in k.source}
+        listens |= set(stage.attention.listens if stage.attention else ())
         before = listens | set(stage.router.listens if stage.router else ())
         self.before = {p: run.previous(p).unbind(1) for p in before & earlier}
         self.now = {p: run.z[p].unbind(1) for p in {p for d in stage.inner for p in d.source} & earlier}
@@ -56,17 +60,25 @@ class _Tick:
         stage = self.stage
         states = {p: s[k] for p, s in self.before.items()} | stage.split(z)
         gain = None
-        if stage.router and self.w and self.relayed:
+        if stage.router and self.relayed:
             whole = z if stage.router.hears_targets_alone else None
             gain = stage.router.gain(*stage.router.route(self.w, self.relayed[k], states, whole), z)
         pull = stage.couple(stage.on_state, self.on_state, states, z)
+        if stage.fast:
+            pull = add(pull, self.memories.pull(states))
         if stage.inner:
             u = self._driven(k, u, states)
+        if stage.attention and self.mixing:
+            u = u + stage.attention.message(self.mixing, states, z)
         if stage.on_drive:
             drives = {p: s[k] for p, s in self.u_now.items()} | stage.split(u)
             pull = add(pull, stage.couple(stage.on_drive, self.on_drive, drives))
         v = total([stage.scaled("drive", u, gain), stage.scaled("coupling", pull, gain)])
         s = cell.limit(v, stage.values[stage.inverse_square])
+        if stage.memory:
+            v = self.memories.remember(z, u, s, v)
+            s = cell.limit(v, stage.values[stage.inverse_square])
+        self.memories.end(k)
         t = self._rate(k, gain)
         z = cell.cfc_update(z, s, t, self.turns[k if self.dt else 0])
         return (z if self.inverse_ceiling is None else cell.clamp(z, self.inverse_ceiling)), u, v
@@ -84,3 +96,53 @@ class _Tick:
             added = F.linear(d.hidden(d.read(cat([y[p] for p in d.source]))), weight).unflatten(-1, (2, -1))
             parts[d.target] = parts[d.target] + added
         return cat(list(parts.values()))
+
+
+class _Memories:
+    """What a loop stage carries from tick to tick beside z: gated memory c, and the fast weights of its couplings."""
+
+    def __init__(self, stage: Stage, run: Run):
+        self.stage, self.run = stage, run
+        self.gates = stage.memory.gates() if stage.memory else None
+        self.rules = [fast.rule() for fast in stage.fast]
+        self.now: list[Tensor] = [fast.own(run.fast[fast.name]) for fast in stage.fast]
+        if stage.memory:
+            none = {p: torch.zeros_like(run.start[p]) for p in stage.paths}
+            self.now.append(cat([run.memory.get(p, none[p]) for p in stage.paths]))
+        self.kept = list(self.now)
+        """The same, held from each sample's last tick on."""
+
+    def pull(self, states: ByPath) -> Tensor:
+        """F of the fast weights [B, 2, N], which follow the state before the tick first."""
+        by_path: ByPath = {}
+        for i, (fast, rule) in enumerate(zip(self.stage.fast, self.rules, strict=True)):
+            c = fast.coupling
+            source, target = (cat([states[p] for p in paths]) for paths in (c.source, c.targets))
+            self.now[i], pull = fast.step(rule, self.now[i], source, target)
+            for p, part in zip(c.targets, pull.split([states[p].shape[-1] for p in c.targets], dim=-1), strict=True):
+                by_path[p] = part if p not in by_path else by_path[p] + part
+        return cat([by_path[p] if p in by_path else torch.zeros_like(states[p]) for p in self.stage.paths])
+
+    def remember(self, z: Tensor, u: Tensor, s: Tensor, v: Tensor) -> Tensor:
+        """What the limiter of the update acts on: the memory c of this tick where there is one, v elsewhere."""
+        assert self.stage.memory is not None
+        assert self.gates is not None
+        self.now[-1] = self.stage.memory.update(self.gates, self.now[-1], z, u, s)
+        return self.stage.memory.target(self.now[-1], v)
+
+    def end(self, k: int) -> None:
+        """Hold what the samples that tick k is not past the end of have now."""
+        if self.run.ends is None:
+            return
+        runs = self.run.ends >= k
+        for i, (new, old) in enumerate(zip(self.now, self.kept, strict=True)):
+            self.kept[i] = torch.where(runs.view(-1, *[1] * (new.dim() - 1)), new, old)
+
+    def keep(self, run: Run) -> None:
+        """Leave what was carried for the next call."""
+        last = self.now if run.ends is None else self.kept
+        for fast, W in zip(self.stage.fast, last, strict=False):
+            run.fast[fast.name] = fast.give(run.fast[fast.name], W)
+        if self.stage.memory:
+            parts = self.stage.split(last[-1])
+            run.memory |= {p: c for p, c in parts.items() if self.stage.memory.remembers[p]}

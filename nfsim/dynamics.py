@@ -81,6 +81,12 @@ class CfC:
 
     ``z <- (1 - t) exp(i omega dt) z + t s``, with the steady state ``s = limiter(u + F)`` and the update rate t.
 
+    With gated memory each node also keeps a complex c, 0 at the start: ``c <- f c + i s`` with
+    ``f = sigmoid(a |z| + b |u| + d)`` and i alike, from the state before the tick and the drive u, and z moves towards
+    ``limiter(c)`` in the place of s. Six parameters per node; d starts at 1 in f and -1 in i, where f + i = 1 and c is
+    a running mean of s. c is held beside the state as cr and ci; like the rate "sigmoid", f and i are per tick and do
+    not follow dt.
+
     Parameters
     ----------
     tau : time constant, in the network's time unit.
@@ -97,8 +103,11 @@ class CfC:
     initial : state before the first step, "zero" or "learned".
     gain : where the thalamic gain acts: any of "time", "drive", "coupling", "readout".
     prior_variance : v0 of the free energy.
+    memory : "none", or "gated" as above.
 
-    Source: Hasani et al. 2022, Nat. Mach. Intell. 4:992, eq. 2, with a constant second branch turned by omega.
+    Source: Hasani et al. 2022, Nat. Mach. Intell. 4:992, eq. 2, with a constant second branch turned by omega. Start of
+    the memory's gates: Gers et al. 2000, Neural Comput. 12:2451, and, for i = 1 - f, Greff et al. 2017, IEEE TNNLS
+    28:2222.
     """
 
     tau: float = 1.0
@@ -114,6 +123,7 @@ class CfC:
     initial: str = "zero"
     gain: tuple[str, ...] = ("time", "readout")
     prior_variance: float = 1.0
+    memory: str = "none"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "gain", several(self.gain))
@@ -124,6 +134,7 @@ class CfC:
         yield from one_of("drive", self.drive, ("phase", "complex"))
         yield from one_of("limiter", self.limiter, ("amplitude", "clamp", "none"))
         yield from one_of("initial", self.initial, ("zero", "learned"))
+        yield from one_of("memory", self.memory, ("none", "gated"))
         yield from flags(self, "learn_bias", "learn_omega")
         for place in self.gain:
             yield from one_of("gain place", place, GAIN_PLACES)

@@ -18,8 +18,10 @@ class Tie(NamedTuple):
 
 
 def gated(flat: Flat, nucleus: str) -> tuple[str, ...]:
-    """Populations whose dynamics, not only whose readout, feel the gain of a nucleus."""
+    """Populations whose dynamics, not only whose readout, feel a nucleus."""
     targets = flat.populations_of(flat.nuclei[nucleus].targets, nucleus.rpartition("/")[0])
+    if flat.nuclei[nucleus].gating == "attention":  # it acts on the drive, and sets no gain
+        return targets
     return tuple(p for p in targets if _DYNAMIC & set(flat.populations[p].dynamics.gain))
 
 
@@ -32,10 +34,10 @@ def reticular_partners(flat: Flat, nucleus: str) -> tuple[str, ...]:
 
 
 def listens(flat: Flat, nucleus: str) -> Iterator[tuple[str, str]]:
-    """Populations whose state a nucleus's gain depends on, and by which path."""
+    """Populations whose state a nucleus depends on, beside those that its keys read, and by which path."""
     scope = nucleus.rpartition("/")[0]
     for name in (nucleus, *reticular_partners(flat, nucleus)):
-        if flat.nuclei[name].gating == "state":
+        if flat.nuclei[name].gating in ("state", "attention"):
             for p in flat.populations_of(flat.nuclei[name].reads, scope):
                 yield (
                     p,
@@ -55,12 +57,19 @@ def ties(flat: Flat) -> Iterator[Tie]:
             for source in sources:
                 if p.kind == "drive" or source != target:
                     yield Tie(source, target, f"{p.kind} between its populations", name)
-    for nucleus in flat.nuclei:
+    for nucleus, declared in flat.nuclei.items():
         for target in gated(flat, nucleus):
-            if flat.nuclei[nucleus].gating == "state":
+            if declared.gating == "state":
                 yield Tie(target, target, "keys read each node's own state", nucleus)
+            elif declared.gating == "ambassador":
+                yield Tie(target, target, "ambassadors read their sector's own state", nucleus)
+            elif declared.gating == "attention":
+                for source in gated(flat, nucleus):
+                    yield Tie(source, target, "attention mixes states of all that it targets", nucleus)
             for source, reason in listens(flat, nucleus):
                 yield Tie(source, target, reason, nucleus)
     for path, population in flat.populations.items():
         if population.dynamics.limiter == "clamp":
             yield Tie(path, path, "limiter 'clamp' acts on the updated state", path)
+        if population.dynamics.memory == "gated":
+            yield Tie(path, path, "gates of the memory read each node's own state", path)

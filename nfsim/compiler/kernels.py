@@ -43,6 +43,11 @@ def against_fusing(flat: Flat, members: tuple[str, ...]) -> Iterator[str]:
             yield f"coupling {name} comes from an earlier stage"
         if p.kind == "coupling" and p.on == "drive" and any({"drive", "coupling"} & set(d.gain) for d in dynamics):
             yield f"coupling {name} is on a drive that a gain acts on"
+        if p.memory == "hebbian":
+            yield f"coupling {name} has Hebbian memory, weights of its own in each sample"
+    for path in members:
+        if flat.populations[path].dynamics.memory == "gated":
+            yield f"population {path} has gated memory"
     if any(d.limiter == "clamp" for d in dynamics):
         yield "limiter 'clamp' acts on the updated state"
     if len({d.rate for d in dynamics}) > 1:
@@ -51,6 +56,10 @@ def against_fusing(flat: Flat, members: tuple[str, ...]) -> Iterator[str]:
     if nuclei and not any(flat.nuclei[n].gating == "state" for n in nuclei):
         yield "no nucleus reads its state"
     for n in nuclei:
+        if flat.nuclei[n].gating == "ambassador":
+            yield f"nucleus {n} gates by ambassadors"
+        if flat.nuclei[n].gating == "attention":
+            yield f"nucleus {n} mixes values into the drive"
         heard = {p for p, _ in listens(flat, n)}
         if not heard <= inside:
             yield f"nucleus {n} listens to an earlier stage"

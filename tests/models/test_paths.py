@@ -212,16 +212,17 @@ def influence(net):
     home = {n: n.rpartition("/")[0] for n in flat.nuclei}
     for n, nucleus in flat.nuclei.items():
         heard = flat.inputs_of(n) if nucleus.gating == "feedforward" else flat.populations_of(nucleus.reads, home[n])
+        heard = () if nucleus.gating == "ambassador" else heard
         targets = flat.populations_of(nucleus.targets, home[n])
         graph.add_edges_from((p, n) for p in (*heard, *flat.populations_of(nucleus.feedback, home[n])))
-        if nucleus.gating == "state":
+        if nucleus.gating != "feedforward":
             graph.add_edges_from((p, n) for p in targets)
         graph.add_edges_from((m, n) for m, other in flat.nuclei.items() if m != n and nucleus.trn and other.trn)
         for p in targets:
             places = set(flat.populations[p].dynamics.gain)
-            if places & {"time", "drive", "coupling"}:
+            if nucleus.gating == "attention" or places & {"time", "drive", "coupling"}:
                 graph.add_edge(n, p)
-            if "readout" in places and p in read:
+            if nucleus.gating != "attention" and "readout" in places and p in read:
                 graph.add_edge(n, out)
     return {out} | networkx.ancestors(graph, out)
 

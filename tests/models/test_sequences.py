@@ -46,7 +46,7 @@ def test_streaming_steps_give_the_numbers_of_the_sequence(net, data):
     else:
         torch.testing.assert_close(streamed, whole.record["logits"][:, net.ticks - 1 :: net.ticks], **SAME)
         torch.testing.assert_close(streamed if readout.when == "each" else streamed[:, -1], whole.logits, **SAME)
-    for name in ("xr", "xi"):
+    for name in whole.state:
         torch.testing.assert_close(state[name], whole.state[name], **SAME)
 
 
@@ -65,7 +65,7 @@ def test_a_sequence_may_be_cut_anywhere_and_continued_from_the_state(net, data):
             pieces.append(out.record)
     for name in ("z", "gain"):
         torch.testing.assert_close(torch.cat([p[name] for p in pieces], 1), whole.record[name], **SAME)
-    for name in ("xr", "xi"):
+    for name in whole.state:
         torch.testing.assert_close(state[name], whole.state[name], **SAME)
 
 
@@ -87,7 +87,7 @@ def test_padding_is_invisible_and_every_sample_equals_its_own_short_call(net, da
         for run in runs:
             logits = run.logits[b, :n] if each else run.logits[b]
             torch.testing.assert_close(logits, alone.logits[0], **SAME)
-            for name in ("xr", "xi"):
+            for name in alone.state:
                 torch.testing.assert_close(run.state[name][b], alone.state[name][0], **SAME)
 
 

@@ -20,8 +20,8 @@ PLACES = st.sets(st.sampled_from(GAIN_PLACES)).map(lambda places: tuple(sorted(p
 
 
 @st.composite
-def dynamics(draw: DrawFn, size: int) -> nfsim.CfC:
-    """Any dynamics of a population of `size` nodes."""
+def dynamics(draw: DrawFn, size: int, others: bool) -> nfsim.CfC:
+    """Any dynamics of a population of `size` nodes; `others`: with or without memory."""
     numbers = st.floats(-1.5, 1.5)
     constant = numbers | st.builds(nfsim.Uniform, st.floats(-2, 0), st.floats(0, 2))
     constant |= st.builds(nfsim.Normal, numbers, st.floats(0, 1)) | st.tuples(*[numbers] * size)
@@ -39,6 +39,7 @@ def dynamics(draw: DrawFn, size: int) -> nfsim.CfC:
         initial=draw(st.sampled_from(["zero", "learned"])),
         gain=draw(PLACES),
         prior_variance=draw(st.sampled_from([0.5, 1.0])),
+        memory=draw(st.sampled_from(["none", "gated"])) if others else "none",
     )
 
 
@@ -62,8 +63,10 @@ def rules(draw: DrawFn, source: int, target: int, *, same: bool, stands: bool) -
 
 
 @st.composite
-def projections(draw: DrawFn, source: str, target: str, sizes: dict[str, int], sign: int | None) -> nfsim.Projection:
-    """A drive or a coupling between two names; inputs are the names in capitals."""
+def projections(
+    draw: DrawFn, source: str, target: str, sizes: dict[str, int], sign: int | None, others: bool
+) -> nfsim.Projection:
+    """A drive or a coupling between two names; inputs are the names in capitals; `others`: with or without memory."""
     same, stands = source == target, source.islower() or source == "*"
     options: dict[str, Any] = {"kind": draw(st.sampled_from(["coupling", "drive"])) if stands else "drive"}
     options["rule"] = draw(rules(sizes[source], sizes[target], same=same, stands=stands))
@@ -73,6 +76,8 @@ def projections(draw: DrawFn, source: str, target: str, sizes: dict[str, int], s
     if options["kind"] == "coupling":
         options["on"] = draw(st.sampled_from(["state", "drive"]))
         options["scaling"] = draw(st.sampled_from(["rows", "max", "none"]))
+        if others and options["on"] == "state" and sign is None:
+            options["memory"] = draw(st.sampled_from(["none", "hebbian"]))
     else:
         options["normalise"] = draw(st.booleans())
         options["signal"] = draw(st.sampled_from(["state", "rate"])) if stands else "state"
@@ -83,11 +88,15 @@ def projections(draw: DrawFn, source: str, target: str, sizes: dict[str, int], s
 
 
 @st.composite
-def nuclei(draw: DrawFn, name: str, inputs: list[str], populations: list[str]) -> nfsim.Nucleus:
-    """A nucleus of either gating."""
+def nuclei(draw: DrawFn, name: str, inputs: list[str], populations: list[str], others: bool) -> nfsim.Nucleus:
+    """A nucleus of either gating; `others`: of one of all four."""
     several = st.lists(st.sampled_from(populations), min_size=1, max_size=2, unique=True).map(tuple) | st.just(("*",))
     gating = draw(st.sampled_from(["state", "feedforward"]))
     heard = st.lists(st.sampled_from(inputs), min_size=1, unique=True).map(tuple)
+    if others and draw(st.integers(0, 2)):
+        gating = draw(st.sampled_from(["ambassador", "attention"]))
+        reads = draw(several) if gating == "attention" else "*"
+        return nfsim.Nucleus(name, reads, draw(several), gating, key=draw(st.sampled_from([1, 4])), value=3)
     return nfsim.Nucleus(
         name,
         reads=draw(several if gating == "state" else heard),
@@ -118,11 +127,12 @@ def networks(draw: DrawFn) -> nfsim.Network:
     """Any network of up to three populations: a chain or cycles, couplings, a thalamus, nested or not."""
     net = nfsim.Network("random", seed=draw(st.integers(0, 9)), dt=draw(st.sampled_from([0.5, 1.0])))
     net.ticks = draw(st.sampled_from([1, 1, 2, 3]))
+    others = draw(st.integers(0, 3)) == 0  # forms that run tick after tick, and would leave little to the kernels
     names = ["a", "b", "c"][: draw(st.integers(1, 3))]
     inputs = {"X": draw(st.integers(1, 3))} | ({"Y": 2} if draw(st.booleans()) else {})
     sectors = {name: draw(st.integers(1, 3)) for name in names}
     sizes = {name: sectors[name] * draw(st.integers(1, 3)) for name in names}
-    populations = [nfsim.Population(n, sizes[n], sectors[n], draw(dynamics(sizes[n]))) for n in names]
+    populations = [nfsim.Population(n, sizes[n], sectors[n], draw(dynamics(sizes[n], others))) for n in names]
     sets = {"*": sum(sizes.values())}
     if len(names) > 1 and draw(st.booleans()):  # all but the first stand in a region
         populations[1:] = [nfsim.Region("r", populations[1:], draw(st.sampled_from([None, nfsim.Cap(30, 60, 40)])))]
@@ -132,18 +142,18 @@ def networks(draw: DrawFn) -> nfsim.Network:
     ends = sizes | inputs | sets
     # Dale's law asks for one sign per population, so a network is signed as a whole and only between single populations
     signs = {n: draw(st.sampled_from([1, -1])) for n in names} if draw(st.integers(0, 3)) == 0 else {}
-    net.add(draw(projections("X", draw(st.sampled_from(["a", "*"])), ends, None)))
+    net.add(draw(projections("X", draw(st.sampled_from(["a", "*"])), ends, None, others)))
     if "Y" in inputs:
-        net.add(draw(projections("Y", draw(st.sampled_from([*names, *sets])), ends, None)))
+        net.add(draw(projections("Y", draw(st.sampled_from([*names, *sets])), ends, None, others)))
     for _ in range(draw(st.integers(0, 4))):
         source, target = draw(st.sampled_from(names)), draw(st.sampled_from(names))
         if not signs and draw(st.integers(0, 3)) == 0:
             source = target = draw(st.sampled_from(sorted(sets)))
         elif not signs and "r" in sets and draw(st.integers(0, 3)) == 0:
             source, target = draw(st.permutations(["a", "r"]))
-        net.add(draw(projections(source, target, ends, signs.get(source))))
+        net.add(draw(projections(source, target, ends, signs.get(source), others)))
     thalamus = [
-        draw(nuclei(f"n{k}", list(inputs), [*names, *sorted(set(sets) - {"*"})]))
+        draw(nuclei(f"n{k}", list(inputs), [*names, *sorted(set(sets) - {"*"})], others))
         for k in range(draw(st.integers(0, 3)))
     ]
     if thalamus and draw(st.booleans()):
@@ -161,17 +171,27 @@ def perturb(model: torch.nn.Module, seed: int) -> None:
             p += 0.5 * torch.randn(p.shape, generator=generator, dtype=p.dtype)
 
 
+def carried(net: nfsim.Network) -> dict[str, int]:
+    """Name and width of everything that a state holds."""
+    flat = net.flat
+    nodes = sum(p.size for p in flat.populations.values())
+    gated = any(p.dynamics.memory == "gated" for p in flat.populations.values())
+    fast = [name for name, p in flat.projections.items() if p.memory == "hebbian"]
+    edges = nfsim.wire(net).matrices if fast else {}
+    names = ("xr", "xi", "cr", "ci") if gated else ("xr", "xi")
+    return dict.fromkeys(names, nodes) | {f"{name}:fast": edges[name].nnz for name in fast}
+
+
 @st.composite
 def calls(draw: DrawFn, net: nfsim.Network) -> dict[str, Any]:
     """Arguments of a float64 call: sequences, a state or none, dt in every form, lengths or none."""
     batch, steps = draw(st.integers(1, 3)), draw(st.integers(1, 4))
     features = sum(i.features for i in net.flat.inputs.values())
-    nodes = sum(p.size for p in net.flat.populations.values())
     generator = torch.Generator().manual_seed(draw(st.integers(0, 999)))
     real = {"generator": generator, "dtype": torch.float64}
     forms = {"declared": None, "number": 0.7, "step": torch.rand(steps, **real) + 0.2}
     forms["sample"] = torch.rand(batch, steps, **real) + 0.2
-    given = {name: 0.5 * torch.randn(batch, nodes, **real) for name in ("xr", "xi")}
+    given = {name: 0.5 * torch.randn(batch, n, **real) for name, n in carried(net).items()}
     return {
         "x": torch.randn(batch, steps, features, **real),
         "state": draw(st.sampled_from([None, given])),
