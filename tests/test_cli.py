@@ -54,7 +54,7 @@ def nfsim_process(*words, **options):
 def test_help_is_quick_and_loads_nothing_heavy():
     code = (
         "import sys, time; start = time.perf_counter(); from nfsim.cli import main; "
-        "[main([*command, '--help']) for command in ([], ['train'], ['evaluate'], ['explain'], ['version'])]; "
+        "[main([*command, '--help']) for command in ([], ['train'], ['evaluate'], ['explain'], ['reproduce'], ['version'])]; "
         "heavy = {'torch', 'numpy', 'hydra', 'omegaconf', 'lightning', 'rich', 'networkx'} & set(sys.modules); "
         "print(time.perf_counter() - start, sorted(heavy), file=sys.stderr)"
     )
@@ -82,7 +82,7 @@ def test_a_training_run_keeps_all_that_is_promised(here, capsys):
         assert metrics[key] > 0
     assert metrics["parameters"] == 65 * 8 + 9 * 10
     names = {path.name for path in run.iterdir()}
-    assert names == {"config.yaml", "metrics.json", "history.csv", "best.ckpt", "last.ckpt", "tensorboard"}
+    assert names == {"config.yaml", "metrics.json", "right.npy", "history.csv", "best.ckpt", "last.ckpt", "tensorboard"}
     assert list((run / "tensorboard").glob("events*"))
     out = capsys.readouterr().out
     for part in (f"{100 * metrics['test/accuracy']:.2f} %", "610", "samples/s", f"runs/{run.name}", "epoch 1/1"):
@@ -146,7 +146,8 @@ def test_nothing_of_a_sweep_starts_when_something_is_wrong(here, refused):
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["trian"], 2, "there is no command 'trian'; the commands are train, evaluate, record, plot, explain, version"),
+        (["trian"], 2, "there is no command 'trian'; the commands are train, evaluate, record, plot, explain, reproduce, "),
+        (["reproduce", "row"], 2, "'row': there is no study of that name; the studies are "),
         (["train", "--lr", "3"], 2, "train: unknown flag --lr; its flags are --multirun; settings"),
         (["train", "trainer.eopchs=3"], 2, "trainer.eopchs: unknown; keys of trainer:"),
         (["train", "daat=mnist"], 2, "daat: unknown; keys: data,"),

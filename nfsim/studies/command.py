@@ -11,6 +11,7 @@ from nfsim.settings import Device
 from nfsim.studies import summary
 from nfsim.studies.declaration import TIERS, Study, chosen
 from nfsim.studies.running import Job, Places, done, jobs, perform
+from nfsim.studies.table import Row
 
 
 @dataclass(frozen=True)
@@ -80,10 +81,7 @@ def _run(study: Study, runs: Sequence[Job], request: Request) -> list[str]:
     console, places = Console(highlight=False), request.places
     table = places.table(study.name)
     console.print(f"{study.name}: {study.title}", soft_wrap=True)
-    every = {
-        job.variant.name: job.config_hash
-        for job in jobs(study, request.tier, [0], places)  # also of variants that this call does not run
-    }
+    every = hashes(study, request.tier, runs, table.rows(), places)
     if request.clean:
         dropped = table.keep(lambda row: row["tier"] != request.tier or every.get(row["model"]) == row["config_hash"])
         console.print(f"{table.path}: {dropped} rows of other settings dropped")
@@ -106,7 +104,14 @@ def _run(study: Study, runs: Sequence[Job], request: Request) -> list[str]:
     return failed
 
 
-def _minutes(missing: Sequence[Job], rows: Sequence[dict[str, str]]) -> str:
+def hashes(study: Study, tier: str, runs: Sequence[Job], rows: Sequence[Row], places: Places) -> dict[str, str]:
+    """Hash of today's settings of each variant that runs or has rows."""
+    seen = {row["model"] for row in rows if row["tier"] == tier} & {variant.name for variant in study.runs_in(tier)}
+    others = jobs(study, tier, [0], places, tuple(seen)) if seen else []
+    return {job.variant.name: job.config_hash for job in (*runs, *others)}
+
+
+def _minutes(missing: Sequence[Job], rows: Sequence[Row]) -> str:
     if not missing:
         return "nothing to run"
     minutes, unknown, where = summary.estimate(missing, rows)
@@ -116,10 +121,10 @@ def _minutes(missing: Sequence[Job], rows: Sequence[dict[str, str]]) -> str:
     return ", ".join(said + ([f"{unknown} not measured yet"] if unknown else []))
 
 
-def show(study: Study, tier: str, hashes: dict[str, str], places: Places, console: Console) -> None:
+def show(study: Study, tier: str, every: dict[str, str], places: Places, console: Console) -> None:
     """Print what the rows of a study say in a tier."""
     rows = [row for row in places.table(study.name).rows() if row["tier"] == tier]
-    found = summary.lines(study, tier, rows, hashes)
+    found = summary.lines(study, tier, rows, every)
     ignored = len(rows) - sum(len(line.rows) for line in found)
     title = f"{study.name}, tier {tier} (published: {study.source})"
     console.print(summary.printed(summary.HEADERS, [summary.cells(line) for line in found], title))

@@ -36,8 +36,8 @@ class Variant:
     """Its name in the table."""
     overrides: tuple[str, ...]
     """As typed after `nfsim train`."""
-    tiers: tuple[str, ...]
-    """Tiers that run it."""
+    tiers: dict[str, tuple[str, ...]]
+    """Tiers that run it, each with overrides of its own, which win over the tier's."""
     published: float | None = None
     """Published test accuracy, per cent."""
     note: str = ""
@@ -72,7 +72,7 @@ class Study:
 
     def words(self, variant: Variant, tier: str) -> tuple[str, ...]:
         """Overrides of a variant in a tier, without the seed."""
-        return (*variant.overrides, *self.tiers[tier].overrides)
+        return (*variant.overrides, *self.tiers[tier].overrides, *variant.tiers[tier])
 
 
 def names() -> list[str]:
@@ -83,7 +83,9 @@ def names() -> list[str]:
 def chosen(name: str) -> list[Study]:
     """Return the study of a name, or all of them for "all"; raises `BuildError` for names that are not known."""
     if name != "all" and name not in names():
-        raise BuildError(f"{name!r}: there is no such study; the studies are {', '.join(names())}, or all of them: all")
+        raise BuildError(
+            f"{name!r}: there is no study of that name; the studies are {', '.join(names())}, or all of them: all"
+        )
     return [load(one) for one in ([name] if name != "all" else names())]
 
 
@@ -112,7 +114,7 @@ def parsed(name: str, content: dict[str, Any]) -> Study:
         Variant(
             key,
             (*base, *values.get("overrides", ())),
-            tuple(values["tiers"]),
+            _own_tiers(values["tiers"]),
             values.get("published"),
             values.get("note", ""),
             tuple(values.get("measures", ())),
@@ -121,6 +123,12 @@ def parsed(name: str, content: dict[str, Any]) -> Study:
     )
     pairs = tuple((first, second) for first, second in content.get("comparisons", ()))
     return Study(name, content["title"], content["source"], variants, pairs, content.get("backbone", ""), tiers)
+
+
+def _own_tiers(tiers: list[str] | dict[str, list[str]]) -> dict[str, tuple[str, ...]]:
+    if isinstance(tiers, dict):
+        return {tier: tuple(words) for tier, words in tiers.items()}
+    return {tier: () for tier in tiers}
 
 
 _KEYS = {"title", "source", "overrides", "backbone", "tiers", "variants", "comparisons"}

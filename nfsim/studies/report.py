@@ -7,9 +7,9 @@ from rich.console import Console
 
 from nfsim.files import write_text
 from nfsim.studies import summary
-from nfsim.studies.command import Request
+from nfsim.studies.command import Request, hashes
 from nfsim.studies.declaration import TIERS, Study, chosen
-from nfsim.studies.running import Places, jobs
+from nfsim.studies.running import Places
 
 START, END = "<!-- results:start -->", "<!-- results:end -->"
 """Marks in the README; what is between them is written anew."""
@@ -40,8 +40,7 @@ def report(places: Places) -> Iterator[str]:
 
 
 def _section(study: Study, tier: str, rows: Sequence[summary.Row], places: Places) -> Iterator[str]:
-    hashes = {job.variant.name: job.config_hash for job in jobs(study, tier, [0], places)}
-    found = summary.lines(study, tier, rows, hashes)
+    found = summary.lines(study, tier, rows, hashes(study, tier, (), rows, places))
     if not found:
         return
     where = sorted({row["hardware"] for line in found for row in line.rows})

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from nfsim.studies.declaration import Study, Variant, load
 from nfsim.studies.measures import MEASURES as KNOWN
 from nfsim.studies.table import MEASURES, Row, Table, claimed
 
+BACKBONE = "{backbone}"
+"""Stands in overrides for the run folder of the backbone."""
 _ELSEWHERE = {"data": ("root", "download", "workers", "evaluation_batch"), "trainer": ("device",)}
 """Settings that say where and how fast, not what."""
 
@@ -93,25 +96,32 @@ def jobs(study: Study, tier: str, seeds: Sequence[int], places: Places, only: Se
 
 def job(study: Study, variant: Variant, tier: str, seed: int, places: Places) -> Job:
     """Return one run; nothing is read but settings."""
-    words, backbone, needs = study.words(variant, tier), None, ""
-    if any("{backbone}" in word for word in words):
+    words, backbone = study.words(variant, tier), None
+    if any(BACKBONE in word for word in words):
         where, _, name = study.backbone.rpartition("/")
         owner = load(where) if where != study.name else study
         backbone = job(owner, owner.variant(name), tier, seed, places)
-        needs = backbone.config_hash
-    filled = tuple(word.replace("{backbone}", str(backbone.folder)) if backbone else word for word in words)
-    digest = config_hash(filled, str(backbone.folder) if backbone else "", needs)
+    digest = config_hash(words, backbone.config_hash if backbone else "")
     folder = places.runs / study.name / tier / variant.name / f"seed-{seed}-{digest[:8]}"
+    filled = tuple(word.replace(BACKBONE, str(backbone.folder)) if backbone else word for word in words)
     more = (f"seed={seed}", "logger=csv", f"runs={json.dumps(str(places.runs))}", f"trainer.device={places.device}")
     return Job(study, variant, tier, seed, digest, folder, (*filled, *more), backbone)
 
 
-def config_hash(words: Sequence[str], backbone: str = "", backbone_hash: str = "") -> str:
+@cache
+def config_hash(words: tuple[str, ...], backbone: str = "") -> str:
     """SHA-256 of what a run computes: its settings as canonical JSON, without its seed and without paths.
 
     A declared network counts by its declaration, whatever settings it came from. A setting that is off (none, false, 0
     or empty) is left out, as are fields of a declaration at their default, so that an option that is added later keeps
-    the rows that were there before it. A backbone counts by the hash of its own settings.
+    the rows that were there before it.
+
+    Parameters
+    ----------
+    words : tuple of str
+        As typed after `nfsim train`; where they name a backbone, it is the same word for every seed.
+    backbone : str
+        Hash of the backbone's own settings.
     """
     settings = settle(compose([*words, "seed=0"]))
     data = make_data(settings)
@@ -127,9 +137,9 @@ def config_hash(words: Sequence[str], backbone: str = "", backbone_hash: str = "
     if settings.network.name != "none":
         declared = json.loads(make_network(settings, data).to_json())
         said["network"] = {key: value for key, value in declared.items() if key != "seed"}
-    text = json.dumps(said, sort_keys=True, separators=(",", ":"), default=_plain)
     if backbone:
-        text = text.replace(json.dumps(backbone), json.dumps(f"backbone {backbone_hash}"))
+        said["backbone"] = backbone
+    text = json.dumps(said, sort_keys=True, separators=(",", ":"), default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
