@@ -36,7 +36,7 @@ class Rows:
             part = np.asarray(part)
             # torch shares memory with an array, and warns where it may not write to it
             part = torch.as_tensor(part if part.flags.writeable else part.copy())
-        return part
+        return part.contiguous()  # products round by strides: the numbers are the same wherever the input lies
 
 
 class Batch(NamedTuple):
