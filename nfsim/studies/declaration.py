@@ -113,7 +113,7 @@ def parsed(name: str, content: dict[str, Any]) -> Study:
     variants = tuple(
         Variant(
             key,
-            (*base, *values.get("overrides", ())),
+            (*(base if values.get("base", True) else ()), *values.get("overrides", ())),
             _own_tiers(values["tiers"]),
             values.get("published"),
             values.get("note", ""),
@@ -132,7 +132,7 @@ def _own_tiers(tiers: list[str] | dict[str, list[str]]) -> dict[str, tuple[str, 
 
 
 _KEYS = {"title", "source", "overrides", "backbone", "tiers", "variants", "comparisons"}
-_VARIANT_KEYS = {"overrides", "tiers", "published", "note", "measures"}
+_VARIANT_KEYS = {"base", "overrides", "tiers", "published", "note", "measures"}
 
 
 def _problems(name: str, content: dict[str, Any]) -> Iterator[str]:
