@@ -63,7 +63,9 @@ def test_a_full_disk_leaves_the_table_readable(results, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(table, "write_text", full)
-    with pytest.raises(OSError, match=r"rows.csv: cannot be written \(No space left on device\), and is as it was; make"):
+    with pytest.raises(
+        OSError, match=r"rows.csv: cannot be written \(No space left on device\), and is as it was; make"
+    ):
         results.add(row(1))
     monkeypatch.undo()
     assert results.rows() == [row(0)]

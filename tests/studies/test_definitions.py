@@ -1,0 +1,126 @@
+"""The studies that are shipped: each variant composes, has the size it should have, and trains for two batches."""
+
+import dataclasses
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+
+from nfsim.classifier import Classifier
+from nfsim.errors import BuildError
+from nfsim.optimization import optimizer
+from nfsim.runs import prepare, train
+from nfsim.settings import Settings
+from nfsim.studies.declaration import TIERS, load, names, parsed
+from nfsim.studies.measures import MEASURES
+from nfsim.studies.running import Job, Places, job
+
+STUDIES = [load(name) for name in names()]
+EVERY = [
+    pytest.param(study, variant, tier, id=f"{study.name}-{variant.name}-{tier}")
+    for study in STUDIES
+    for variant in study.variants
+    for tier in variant.tiers
+]
+PARAMETERS = {
+    "frame": {"linear": 500, "mlp_8k": 7_690, "mlp_47k": 46_990, "mlp_206k": 205_650, "oscillator": 46_177},
+    "parameters": {"oscillator_47k": 46_177, "mlp_47k": 46_990, "oscillator_206k": 205_987, "mlp_206k": 205_650},
+    "rows": {"lstm": 82_186, "gru": 61_962, "bias_-5": 32_548, "bias_0": 32_548},
+}  # fmt: skip
+LIMITS = {"rows/rows_best": 36_500, "frame/frame_best": 47_000, "pixels/pixels_best": 136_000}
+
+
+def test_every_published_experiment_has_its_study():
+    published = {"frame", "interpolation", "gain", "parameters", "chunks", "rows", "saturation", "pixels"}
+    assert published | {"rows_best", "frame_best", "chunks_best", "pixels_best"} <= set(names())
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
+def test_a_study_is_consistent_in_itself(study):
+    assert study.title
+    assert study.source
+    assert len({variant.name for variant in study.variants}) == len(study.variants)
+    for variant in study.variants:
+        assert set(variant.measures) <= set(MEASURES)
+        assert set(variant.tiers) <= set(TIERS)
+        assert re.fullmatch(r"[\w.-]+", variant.name), "the name of a folder"
+    for first, second in study.comparisons:
+        assert set(study.variant(first).tiers) & set(study.variant(second).tiers), (first, second)
+
+
+def test_what_is_wrong_in_a_study_is_said_at_once():
+    content = {
+        "title": "t",
+        "variants": {"a": {"override": []}, "b": {"tiers": ["huge"]}},
+        "comparisons": [["a", "c"]],
+        "tier": {},
+    }
+    with pytest.raises(BuildError) as caught:
+        parsed("odd", content)
+    assert caught.value.problems == (
+        "study odd: has no source; give it",
+        "study odd: unknown tier; known are backbone, comparisons, overrides, source, tiers, title, variants",
+        "study odd: a: unknown override; known are base, measures, note, overrides, published, tiers",
+        "study odd: a runs in no tier; give it tiers, of quick, full, long",
+        "study odd: b: tiers: unknown huge; known are full, long, quick",
+        "study odd: comparisons: unknown c; known are a, b",
+    )
+
+
+def quickly(one: Job, root: Path) -> Settings:
+    """Settings of a run on few images, in small batches."""
+    settings = one.settings()
+    settings.data.root, settings.data.limit, settings.data.validation = str(root), 64, 40
+    settings.data.batch = 16
+    return settings
+
+
+@cache
+def backbone_in(folder: Path, one: Job, root: Path) -> str:
+    """Return the run folder of a backbone that has seen 64 images."""
+    settings = quickly(one, root)
+    settings.trainer.epochs, settings.logger.progress = 1, False
+    run = prepare(settings)
+    run.folder = folder / one.config_hash
+    if not run.folder.is_dir():
+        run.folder.mkdir(parents=True)
+        run.data._splits["test"] = run.data.samples("validation")  # the test split is for studies alone
+        train(run)
+    return str(run.folder)
+
+
+@pytest.fixture(scope="module")
+def backbones(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("backbones")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("study", "variant", "tier"), EVERY)
+def test_every_variant_of_every_study_trains_and_is_measured(study, variant, tier, data_root, backbones):
+    one = job(study, variant, tier, 0, Places())
+    if one.backbone:
+        folder = backbone_in(backbones, one.backbone, data_root)
+        words = tuple(word.replace(str(one.backbone.folder), folder) for word in one.words)
+        one = dataclasses.replace(one, words=words)
+    run = prepare(quickly(one, data_root))
+    count = sum(p.numel() for p in run.model.parameters() if p.requires_grad)
+    assert count == PARAMETERS.get(study.name, {}).get(variant.name, count)
+    assert count <= LIMITS.get(f"{study.name}/{variant.name}", count)
+    if hasattr(run.model, "ledger"):
+        assert sum(run.model.ledger().values()) == count
+    classifier = Classifier(run.model, run.settings.trainer)
+    steps = optimizer(run.model, run.settings.trainer)
+    batches = iter(run.data.loader("train", train=True))
+    for _ in range(2):
+        loss = classifier.loss(next(batches), "train")
+        steps.zero_grad()
+        loss.backward()
+        steps.step()
+        assert torch.isfinite(loss)
+    run.model.eval()
+    for name in variant.measures:
+        points = list(MEASURES[name](run.model, run.data))
+        assert points
+        assert all(value == value and value >= 0 for _, value in points)
