@@ -19,6 +19,7 @@ def manual() -> str:
         ("data=digits | mnist | any other", "data", ["LoadingSettings"]),
         ("data=mnist_NAME | fashion_mnist | kmnist", "data", ["ImagesSettings"]),
         ("data=mnist_permuted", "data", ["MNISTPermutedSettings"]),
+        ("data=mnist_frame | mnist_chunks", "data", ["FeaturesSettings"]),
         ("data=fashion_mnist | kmnist", "data", ["LaidOutSettings"]),
         ("network=hierarchy", "network", ["HierarchySettings"]),
         ("network=thalamocortical", "network", ["ThalamocorticalSettings"]),

@@ -45,10 +45,43 @@ class When(Enum):
 
 
 class Gating(Enum):
-    """What a thalamus reads."""
+    """What a thalamus reads; attention mixes information in the place of gain."""
 
     state = "state"
     feedforward = "feedforward"
+    ambassador = "ambassador"
+    attention = "attention"
+
+
+class Memory(Enum):
+    """What remembers beside the state."""
+
+    none = "none"
+    gated = "gated"
+    coupling = "coupling"
+
+
+class Rate(Enum):
+    """Form of the update rate."""
+
+    sigmoid = "sigmoid"
+    exact = "exact"
+
+
+class Limiter(Enum):
+    """What bounds the state."""
+
+    amplitude = "amplitude"
+    clamp = "clamp"
+    none = "none"
+
+
+class Scaling(Enum):
+    """What the size of a coupling is."""
+
+    rows = "rows"
+    max = "max"
+    none = "none"
 
 
 class Activation(Enum):
@@ -143,6 +176,30 @@ class MNISTPermutedSettings(ImagesSettings):
 
 
 @dataclass
+class FeaturesSettings(ImagesSettings):
+    """MNIST as a frozen backbone sees it: the mean over channels of its last 7 x 7 maps."""
+
+    backbone: str | None = None
+    """Run folder of the frozen CNN, as made by model=cnn."""
+
+
+@dataclass
+class MNISTFrameSettings(FeaturesSettings):
+    """The 49 features of a frozen CNN as one step."""
+
+    name: str = "mnist_frame"
+    """Name in `nfsim.data.DATASETS`."""
+
+
+@dataclass
+class MNISTChunksSettings(FeaturesSettings):
+    """The 49 features of a frozen CNN as 7 steps of 7."""
+
+    name: str = "mnist_chunks"
+    """Name in `nfsim.data.DATASETS`."""
+
+
+@dataclass
 class LaidOutSettings(ImagesSettings):
     """Images whose layout is a setting."""
 
@@ -169,7 +226,27 @@ class KMNISTSettings(LaidOutSettings):
 
 
 @dataclass
-class HierarchySettings:
+class FormSettings:
+    """Fields that both presets share: the form of their cells and of their coupling."""
+
+    memory: Memory = Memory.none
+    """Memory beside the state: none, gated in every node, or Hebbian in the coupling."""
+    rate: Rate = Rate.sigmoid
+    """Form of the update rate: a learned rate per step, or the exact one, which needs no bias."""
+    learn_bias: bool = True
+    """Whether training changes the bias of the update rate."""
+    limiter: Limiter = Limiter.amplitude
+    """What bounds the state: a smooth limiter of the steady state, a clamp after the update, or nothing."""
+    amplitude: float = 1.0
+    """Bound of the limiter, dimensionless; 10 is the historical clamp."""
+    scaling: Scaling = Scaling.rows
+    """What `coupling` is the size of: every row sum, the largest row sum, or each weight."""
+    shuffle: bool = False
+    """Whether neighbours are those of nodes with shuffled places."""
+
+
+@dataclass
+class HierarchySettings(FormSettings):
     """Input -> sensory -> prefrontal -> motor, gain from the input (`nfsim.regions.presets.hierarchy`)."""
 
     name: str = "hierarchy"
@@ -192,6 +269,12 @@ class HierarchySettings:
     """Of the update rates, per step: lowest and highest, drawn evenly over the nodes."""
     omega: list[float] = field(default_factory=lambda: [0.0, 2.513274])
     """Rotation of the states, rad per time unit: lowest and highest, drawn evenly over the nodes; [0, 0]: none."""
+    gating: Gating = Gating.feedforward
+    """What the relay nuclei read: the input alone, the state of their area, or one node of it; or attention."""
+    trn: bool = True
+    """Whether the nuclei of an area inhibit each other by way of the reticular nucleus."""
+    feedback: bool = False
+    """Whether the prefrontal rate feeds back to the nuclei."""
     dropout: float = 0.0
     """Share of hidden units between areas, and of what the readout reads, that training leaves out."""
     when: When = When.last
@@ -201,7 +284,7 @@ class HierarchySettings:
 
 
 @dataclass
-class ThalamocorticalSettings:
+class ThalamocorticalSettings(FormSettings):
     """The historical form: input to all populations, readout from all (`nfsim.regions.presets.thalamocortical`)."""
 
     name: str = "thalamocortical"
@@ -215,7 +298,7 @@ class ThalamocorticalSettings:
     nuclei: int = 8
     """Thalamic nuclei, 0: no thalamus."""
     neighbours: int = 12
-    """Nearest neighbours on the sphere that couple, over all areas."""
+    """Nearest neighbours on the sphere that couple, over all areas, 0: no coupling."""
     coupling: float = 0.5
     """Row sum of the coupling matrix, dimensionless."""
     bias: float | None = None
@@ -223,7 +306,7 @@ class ThalamocorticalSettings:
     omega: float = 0.0
     """Rotation of the state, rad per time unit."""
     gating: Gating = Gating.state
-    """What the thalamus reads: the state of the areas, or the input alone."""
+    """What the thalamus reads: the state of the areas, the input alone, or one node per sector; or attention."""
     trn: bool = True
     """Whether nuclei inhibit each other by way of the reticular nucleus."""
     feedback: bool = True
@@ -326,9 +409,9 @@ class CNNSettings:
 
     name: str = "cnn"
     """Name in `nfsim.assembly.MODELS`."""
-    channels: list[int] = field(default_factory=lambda: [16, 32])
-    """Channels of the first pair of convolutions, and of the second."""
-    hidden: int = 88
+    channels: list[int] = field(default_factory=lambda: [32, 64])
+    """Channels of the first convolution, and of the second."""
+    hidden: int = 43
     """Units of the hidden layer of the head."""
     dropout: float = 0.0
     """Share of hidden units dropped in training."""
@@ -407,6 +490,8 @@ SCHEMAS: dict[str, dict[str, type]] = {
         "mnist_rows": MNISTRowsSettings,
         "mnist_pixels": MNISTPixelsSettings,
         "mnist_permuted": MNISTPermutedSettings,
+        "mnist_frame": MNISTFrameSettings,
+        "mnist_chunks": MNISTChunksSettings,
         "fashion_mnist": FashionMNISTSettings,
         "kmnist": KMNISTSettings,
     },

@@ -97,11 +97,17 @@ def providers(top: str) -> set[str]:
     return {requirement_name(d) for d in distributions().get(top, [top])}
 
 
+EXTRA_OF = {"nfsim.models.cfc": "peers", "nfsim.models.ode": "ode"}
+"""Modules that need an extra, which they import when a model is built, and name where it is missing."""
+
+
 @pytest.mark.parametrize("module", checkout.modules())
 def test_whatever_a_module_imports_is_a_declared_dependency(module):
     declared = requirements(checkout.setup_cfg()["options"]["install_requires"])
     # torch itself requires triton where triton exists, and hydra-core requires omegaconf.
     declared |= {"triton", "omegaconf"}
+    extras = checkout.setup_cfg()["options.extras_require"]
+    declared |= requirements(extras[EXTRA_OF[module]]) if module in EXTRA_OF else set()
     for top in third_party(checkout.modules()[module], module):
         assert providers(top) & declared, f"{module} imports {top}: add it to install_requires in setup.cfg"
 

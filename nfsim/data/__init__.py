@@ -16,6 +16,7 @@ _WHERE = {
     "FashionMNIST": "nfsim.data.mnist",
     "KMNIST": "nfsim.data.mnist",
     "MNIST": "nfsim.data.mnist",
+    "MNISTFeatures": "nfsim.data.features",
     "data_root": "nfsim.data.roots",
 }
 

@@ -20,12 +20,12 @@ SIDE = 7
 
 
 class MNISTFeatures(AbstractData):
-    """Mean over channels of the last 7 x 7 maps of a frozen CNN, as one step of 49 features or 7 steps of 7, row by row.
+    """Mean over channels of the last 7 x 7 maps of a frozen CNN: one step of 49 features, or 7 steps of 7, row by row.
 
     Each feature is standardised by its mean and standard deviation over the training split. The features of all images
     are computed once and kept beside the backbone, in `features-MNIST-train.pt` and `features-MNIST-test.pt` of its
-    run; they are computed anew where backbone or images have changed. With `shift`, those of the training split are
-    computed batch by batch instead, from the images as they were moved.
+    run; they are computed anew where backbone or images have changed. With augmentation, those of the training split
+    are computed batch by batch instead, from the images as they were changed.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class MNISTFeatures(AbstractData):
     root, download, validation, limit, split_seed
         Of `MNIST`.
     **loading
-        `batch`, `evaluation_batch`, `workers`, `shift` and `seed` of `AbstractData`.
+        Parameters of `AbstractData`.
     """
 
     labels = MNIST.labels
@@ -53,7 +53,7 @@ class MNISTFeatures(AbstractData):
         limit: int = 0,
         split_seed: int = 0,
         **loading: Any,
-    ):
+        Parameters of `AbstractData`.
         super().__init__(**loading)
         if steps not in (1, SIDE):
             raise ValueError(f"MNISTFeatures: steps {steps} is neither 1 nor {SIDE}; choose one")
@@ -64,9 +64,9 @@ class MNISTFeatures(AbstractData):
         self._standard: Standard | None = None
 
     def read(self, split: str) -> Batch:
-        """Samples of a split: standardised features (sample, 49), or images where the features follow shifts."""
+        """Samples of a split: standardised features (sample, 49), or images where training changes them."""
         standard = self.standard()
-        if self.shift and split == "train":
+        if self.augmentation and split == "train":
             return self.images.read(split)
         raw, target = self._raw(standard.backbone, train=split != "test")
         chosen = self.images.chosen(split, len(raw))

@@ -5,6 +5,7 @@ from functools import partial
 
 from nfsim.data.abstract import AbstractData
 from nfsim.data.digits import Digits
+from nfsim.data.features import MNISTFeatures
 from nfsim.data.mnist import KMNIST, MNIST, FashionMNIST
 
 DATASETS: dict[str, Callable[..., AbstractData]] = {
@@ -13,6 +14,8 @@ DATASETS: dict[str, Callable[..., AbstractData]] = {
     "mnist_rows": MNIST,
     "mnist_pixels": partial(MNIST, layout="pixels"),
     "mnist_permuted": partial(MNIST, layout="permuted"),
+    "mnist_frame": MNISTFeatures,
+    "mnist_chunks": partial(MNISTFeatures, steps=7),
     "fashion_mnist": FashionMNIST,
     "kmnist": KMNIST,
 }
