@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from nfsim.compiler.program import FUSED, SCAN, Program
-from nfsim.models import cell
+from nfsim.models import cell, guard
 from nfsim.models.ambassador import make_router
 from nfsim.models.fused import Edges, run_fused
 from nfsim.models.model import AbstractModel, Call, Output
@@ -53,6 +53,9 @@ class CompiledModel(AbstractModel):
             run.routes = self.relays.route(w, run.hold(self.relays.relay(w, call.x)), {})
         for stage in self.stages:
             self._run_stage(stage, run)
+            if self.guard:
+                for path in stage.paths:
+                    guard.look(path, run.z[path], run.ticks)
         ends = None if call.lengths is None else call.lengths * run.ticks - 1
         last = run.last if ends is None else {p: _at(z, ends) for p, z in run.z.items()}
         xr, xi = torch.cat([last[p] for p in self.paths], dim=-1).unbind(1)
@@ -89,7 +92,9 @@ class CompiledModel(AbstractModel):
         run.ends = None if call.lengths is None else call.lengths * ticks - 1
         self._begin_memories(run, call)
         run.keeps_drive = bool(call.record)
-        run.keeps_states = bool(call.record) or call.lengths is not None or self.readout.readout.when != "last"
+        run.keeps_states = (
+            self.guard or bool(call.record) or call.lengths is not None or self.readout.readout.when != "last"
+        )
         run.dt = run.hold(call.dt.unsqueeze(-1)) / ticks if isinstance(call.dt, Tensor) else call.dt / ticks
         return run
 

@@ -62,7 +62,12 @@ class AbstractModel(nn.Module):
     ----------
     program : the lowered network.
     dtype : of its parameters.
+
+    `guard` may be switched on at any time: every state is then looked at, and the first that is not finite raises
+    `FloatingPointError` with its node and step, at the cost of keeping all states and one pass over them.
     """
+
+    guard: bool = False
 
     def __init__(self, program: Program, dtype: torch.dtype):
         super().__init__()

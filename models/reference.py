@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nfsim.compiler.program import Program
+from nfsim.models import guard
 from nfsim.models import reference_forms as forms
 from nfsim.models.model import AbstractModel, Call, Output
 from nfsim.population import Nucleus
@@ -105,6 +106,9 @@ class ReferenceModel(AbstractModel):
             running = (k // ticks < length)[:, None]
             final = {path: torch.where(running, z[path], final[path]) for path in z}
             kept_back = {name: torch.where(running, carried[name], kept_back[name]) for name in carried}
+        if self.guard:
+            for path, nodes in self.program.connectome.nodes.slices.items():
+                guard.look(path, torch.stack([kept["z"] for kept in history], 1)[..., nodes], ticks)
         whole = torch.cat([final[path] for path in flat.populations], dim=-1)
         record = {}
         for name in call.record:

@@ -33,7 +33,12 @@ def lower(network: Network | Connectome, coupling: str = "auto") -> Program:
 
 
 def compile(
-    network: Network | Connectome, *, backend: str = "torch", device: str = "auto", coupling: str = "auto"
+    network: Network | Connectome,
+    *,
+    backend: str = "torch",
+    device: str = "auto",
+    coupling: str = "auto",
+    guard: bool = False,
 ) -> "AbstractModel":
     """The trainable model of a network: ``model(x) -> Output(logits, state, record)``.
 
@@ -43,8 +48,9 @@ def compile(
     backend : "torch", or "reference": a plain float64 transcription of the equations, slow, to check against.
     device : "auto" (CUDA, then MPS, then CPU), or one of these. MPS is untested. The reference stays on the CPU, where
         float64 is.
-
     coupling : kernel of every coupling: "auto" (by measured thresholds, said in `explain()`), "dense" or "sparse".
+    guard : look at every state of every call, and raise `FloatingPointError` with the node and the step where the first
+        is not finite. It keeps all states and passes over them once; `model.guard` switches it at any time.
 
     Raises
     ------
@@ -56,6 +62,7 @@ def compile(
             *one_of("backend", backend, BACKENDS),
             *one_of("device", device, DEVICES),
             *coupling_problems(coupling),
+            *one_of("guard", guard, (True, False)),
         )
     ]
     if problems:
@@ -63,4 +70,6 @@ def compile(
     program = lower(network, coupling)
     from nfsim.models.build import build
 
-    return build(program, backend=backend, device=device)
+    model = build(program, backend=backend, device=device)
+    model.guard = guard
+    return model
