@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import nfsim
-from nfsim import CfC, Input, Network, Nearest, Population, Projection, Readout
+from nfsim import CfC, Input, Nearest, Network, Population, Projection, Readout
 
 
 def network(*parts: object, **dynamics: object) -> Network:
