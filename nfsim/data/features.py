@@ -53,7 +53,7 @@ class MNISTFeatures(AbstractData):
         limit: int = 0,
         split_seed: int = 0,
         **loading: Any,
-        Parameters of `AbstractData`.
+    ):
         super().__init__(**loading)
         if steps not in (1, SIDE):
             raise ValueError(f"MNISTFeatures: steps {steps} is neither 1 nor {SIDE}; choose one")
