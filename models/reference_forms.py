@@ -78,16 +78,16 @@ def fast_weights(flat: Flat, values: Values, name: str, W: Tensor, z: dict[str, 
 
 def start(model: AbstractModel, given: dict[str, Tensor], batch: int) -> dict[str, Tensor]:
     """What is carried beside z before the first tick: complex c by population, W by projection."""
-    flat, real = model.network.flat, {"dtype": torch.float64}
+    flat, real = model.network.flat, torch.float64
     carried, first = {}, 0
     for path, p in flat.populations.items():
         part = slice(first, first := first + p.size)
         if p.dynamics.memory == "gated":
-            parts = (given[k][:, part] if given else torch.zeros(batch, p.size, **real) for k in ("cr", "ci"))
+            parts = (given[k][:, part] if given else torch.zeros(batch, p.size, dtype=real) for k in ("cr", "ci"))
             carried[path] = torch.complex(*parts)
     for name in model.fast_edges:
         W = given.get(model.fast_name(name))
-        carried[name] = torch.zeros(batch, model.carried[model.fast_name(name)], **real) if W is None else W
+        carried[name] = torch.zeros(batch, model.carried[model.fast_name(name)], dtype=real) if W is None else W
     return carried
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from nfsim.rules import AllToAll, Decay, Explicit, Nearest, OneToOne, Random, Topographic
     from nfsim.runs import load
     from nfsim.serial import declarable
+    from nfsim.shuffled import Shuffled
     from nfsim.sphere import Band, Cap
     from nfsim.training import FitResult, fit
     from nfsim.wiring import Connectome, wire
@@ -42,6 +43,7 @@ _HOME = {
     "Random": "nfsim.rules",
     "Topographic": "nfsim.rules",
     "declarable": "nfsim.serial",
+    "Shuffled": "nfsim.shuffled",
     "Band": "nfsim.sphere",
     "Cap": "nfsim.sphere",
     "Connectome": "nfsim.wiring",

@@ -318,7 +318,7 @@ class Projection:
             if is_number(self.weight) and self.weight < 0:
                 yield f"weight {self.weight} of a coupling is below 0; give its size and sign=-1"
             if self.memory == "hebbian" and self.on == "drive":
-                yield "memory 'hebbian' remembers phases of the state, and this coupling is on the drive; set on='state'"
+                yield "memory 'hebbian' is of phases of the state, and this coupling is on the drive; set on='state'"
             if self.memory == "hebbian" and self.sign is not None:
                 yield f"memory 'hebbian' cannot keep sign {self.sign}: phases agree or oppose; leave one of them out"
         elif self.on == "drive":

@@ -11,12 +11,13 @@ from nfsim.dynamics import CfC, Normal, Uniform
 from nfsim.errors import BuildError
 from nfsim.population import Input, Nucleus, Population, Projection, Readout, Region
 from nfsim.rules import AbstractRule, AllToAll, Decay, Entries, Explicit, Nearest, OneToOne, Random, Topographic
+from nfsim.shuffled import Shuffled
 from nfsim.sphere import Band, Cap
 from nfsim.values import tuples
 
 SCHEMA = 1
 _BUILTIN = (Input, Population, Region, Nucleus, Projection, Readout, CfC, Uniform, Normal, Cap, Band, Entries)
-_RULES = (AllToAll, OneToOne, Topographic, Nearest, Decay, Random, Explicit)
+_RULES = (AllToAll, OneToOne, Topographic, Nearest, Decay, Random, Explicit, Shuffled)
 _types: dict[str, type] = {t.__name__: t for t in (*_BUILTIN, *_RULES)}
 T = TypeVar("T", bound=type)
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 from nfsim.dynamics import CfC, PerNode, Uniform
 from nfsim.network import Network
@@ -10,11 +11,44 @@ from nfsim.population import Input, Population, Projection, Readout, Region
 from nfsim.regions.motor import Motor
 from nfsim.regions.prefrontal import PFC
 from nfsim.regions.sensory import Sensory
-from nfsim.regions.thalamus import Thalamus
-from nfsim.rules import Nearest
+from nfsim.regions.thalamus import Thalamus, attention_widths
+from nfsim.rules import AbstractRule, Nearest
+from nfsim.shuffled import Shuffled
 from nfsim.values import is_count
 
 Labels = int | Sequence[str]
+KEY = 16
+"""Dimension of query and key of a nucleus of gain."""
+
+
+def _neighbours(k: int, shuffle: bool) -> AbstractRule:
+    return Shuffled(Nearest(k)) if shuffle else Nearest(k)
+
+
+def _memories(memory: str) -> tuple[str, str]:
+    """What a preset's form of memory means for the populations and for their coupling."""
+    return ("none", "hebbian") if memory == "coupling" else (memory, "none")
+
+
+def _thalamus(
+    nuclei: int, gating: str, trn: bool, feedback: bool, relayed: int, keyed: int, fed: int, heard: int, **options: Any
+) -> Thalamus:
+    """A thalamus of any gating; attention has as many parameters as the gain that it stands in for.
+
+    Parameters
+    ----------
+    relayed, keyed, fed : values that a nucleus of that gain relays, that its keys read, and that feed back to it.
+    heard : populations that attention reads.
+    """
+    if gating == "ambassador":
+        return Thalamus(1, gating=gating, trn=False, feedback=False, **options)
+    if gating != "attention":
+        return Thalamus(nuclei, gating=gating, trn=trn, feedback=feedback, **options)
+    if all(map(is_count, (nuclei, relayed, fed))):
+        reticular = relayed + nuclei if trn and nuclei > 1 else 0  # relay and its bias, and one T per other nucleus
+        parameters = KEY * (relayed + keyed) + reticular + (fed if feedback else 0)
+        options |= zip(("key", "value"), attention_widths(parameters, heard), strict=True)
+    return Thalamus(nuclei, gating=gating, trn=False, feedback=False, **options)
 
 
 def thalamocortical(
@@ -32,9 +66,13 @@ def thalamocortical(
     gating: str = "state",
     trn: bool = True,
     feedback: bool = True,
+    memory: str = "none",
+    scaling: str = "rows",
+    shuffle: bool = False,
     dt: float = 1.0,
     ticks: int = 1,
     seed: int = 0,
+    **cell: Any,
 ) -> Network:
     """The historical network: the input drives every population, neighbours on the sphere couple, all are read out.
 
@@ -43,13 +81,20 @@ def thalamocortical(
     features, labels : of the data.
     sensory, prefrontal, motor : nodes; 49 + 500 + 100 = 649 as published.
     nuclei : thalamic nuclei, 0 for no thalamus.
-    neighbours, coupling : nearest neighbours on the sphere over all populations, and the row sum of K.
+    neighbours, coupling : nearest neighbours on the sphere over all populations, 0 for none, and the row sum of K.
     bias : of the update rate; -5 is the published slow decay for sequences, 0 suits single frames.
     omega : rad per time unit; 0 as published.
-    gating, trn, feedback : of the thalamus.
+    gating, trn, feedback : of the thalamus, whose nuclei read all three populations. "ambassador" is a single nucleus
+        and "attention" as many as said; neither knows trn or feedback, and attention has widths of key and value with
+        which it has as many parameters as the gain, with trn and feedback as said, that it stands in for.
+    memory : "none", "gated" (of every population) or "coupling" (Hebbian).
+    scaling : of the coupling: "rows", "max" or "none".
+    shuffle : whether the neighbours are those of nodes with shuffled places.
     dt, ticks, seed : of the network.
+    cell : every other field of `CfC`, such as rate, learn_bias, limiter and amplitude.
     """
-    dynamics = CfC(bias=bias, omega=omega)
+    of_cell, of_coupling = _memories(memory)
+    dynamics = CfC(bias=bias, omega=omega, memory=of_cell, **cell)
     readout = Readout("readout", labels)
     sectors = len(readout.labels) if isinstance(readout.labels, tuple) else 1
     divides = sectors > 0 and is_count(motor) and motor % sectors == 0
@@ -62,9 +107,11 @@ def thalamocortical(
         readout,
     )
     if nuclei:
-        net.add(Thalamus(nuclei, trn=trn, feedback=feedback, gating=gating))
+        net.add(_thalamus(nuclei, gating, trn, feedback, relayed=9, keyed=5, fed=prefrontal, heard=3))
     net.connect("input", "*")
-    net.connect("*", "*", Nearest(neighbours), weight=coupling)
+    if neighbours:
+        wiring = _neighbours(neighbours, shuffle)
+        net.connect("*", "*", wiring, weight=coupling, scaling=scaling, memory=of_coupling)
     return net
 
 
@@ -81,16 +128,23 @@ def hierarchy(
     coupling: float = 0.5,
     bias: PerNode = Uniform(-4.0, 1.0),
     omega: PerNode = Uniform(0.0, 0.8 * math.pi),
+    gating: str = "feedforward",
+    trn: bool = True,
+    feedback: bool = False,
+    memory: str = "none",
+    scaling: str = "rows",
+    shuffle: bool = False,
     dropout: float = 0.0,
     when: str = "last",
     dt: float = 1.0,
     ticks: int = 1,
     seed: int = 0,
+    **cell: Any,
 ) -> Network:
     """A feed-forward hierarchy, input -> sensory -> prefrontal -> motor, each with relay nuclei driven by the input.
 
     Nothing in it depends on its own state, so every area runs a whole sequence at once: the coupling on the sphere
-    smooths the drive.
+    smooths the drive. Another gating, feedback or memory steps through time instead.
 
     Parameters
     ----------
@@ -101,11 +155,19 @@ def hierarchy(
     neighbours, coupling : nearest neighbours on the sphere within each area, and the row sum of K; 0 neighbours for
         none.
     bias, omega : of the update rates, and rad per time unit.
+    gating, trn, feedback : of the relay nuclei; those of "state" and "attention" read their own area. "ambassador" is a
+        single nucleus per area and "attention" as many as said; neither knows trn or feedback, and attention has widths
+        of key and value with which it has as many parameters as relays of the input, with trn and feedback as said.
+    memory : "none", "gated" (of every area) or "coupling" (Hebbian, for which the coupling is on the state).
+    scaling : of the coupling: "rows", "max" or "none".
+    shuffle : whether the neighbours are those of nodes with shuffled places.
     dropout : share of the hidden units between areas, and of what the readout reads, that training leaves out.
     when : what the readout reads, "last", "mean" or "each".
     dt, ticks, seed : of the network.
+    cell : every other field of `CfC`, such as rate, learn_bias, limiter and amplitude.
     """
-    dynamics = CfC(bias=bias, omega=omega, drive="complex")
+    of_cell, of_coupling = _memories(memory)
+    dynamics = CfC(**{"bias": bias, "omega": omega, "drive": "complex", "memory": of_cell} | cell)
     areas: list[Population] = [Sensory(sensory, dynamics=dynamics), PFC(prefrontal, dynamics=dynamics)]
     if motor:
         areas.append(Motor(motor, 1, dynamics=dynamics))
@@ -116,12 +178,17 @@ def hierarchy(
         net.connect(source.name, target.name, rank=rank, activation="gelu", normalise=True, dropout=dropout)
     for area in areas:
         if neighbours:
-            net.connect(area.name, area.name, Nearest(neighbours), on="drive", weight=coupling)
+            on, wiring = "state" if memory == "coupling" else "drive", _neighbours(neighbours, shuffle)
+            options: dict[str, Any] = {"weight": coupling, "scaling": scaling, "memory": of_coupling}
+            net.connect(area.name, area.name, wiring, on=on, **options)
     if nuclei:
-        relays = [
-            Thalamus(nuclei, gating="feedforward", feedback=False, reads="input", targets=area.name, name=name)
-            for name, area in zip(("lgn", "md", "vl"), areas, strict=False)
-        ]
+        relays = []
+        for name, area in zip(("lgn", "md", "vl"), areas, strict=False):
+            ends = {"targets": area.name, "name": name}
+            if gating != "ambassador":
+                ends["reads"] = "input" if gating == "feedforward" else area.name
+            relay = _thalamus(nuclei, gating, trn, feedback, features, keyed=3, fed=prefrontal, heard=1, **ends)
+            relays.append(relay)
         net.add(Region("thalamus", relays))
     last = areas[-1].name
     return net.add(Readout("readout", labels, kind="state", reads=last, when=when, normalise=True, dropout=dropout))
