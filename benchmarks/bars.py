@@ -171,7 +171,30 @@ def scale(repeats: int) -> Iterator[Row]:
     yield "a million nodes: peak memory", "< 10 GB", f"{gigabytes:.1f} GB"
 
 
-BARS = {f.__name__: f for f in (rows, pixels, growth, loop, streaming, memory, scale)}
+def coupling(repeats: int) -> Iterator[Row]:
+    """One coupling step of a million nodes with 12 neighbours, against the triad a = b + s c of arrays out of cache."""
+    from nfsim.models.kernels import pattern, sparse_product
+
+    net = nfsim.Network().add(nfsim.Input("x", 1), nfsim.Population("p", 1_000_000), nfsim.Readout("r", 2))
+    net.connect("x", "p")
+    net.connect("p", "p", nfsim.Nearest(12), name="k")
+    K = net.wire().matrices["k"]
+    p = pattern(*(torch.from_numpy(part.astype("int64")) for part in (K.indptr, K.indices)), K.shape[1])
+    w, z = torch.from_numpy(K.data).float(), torch.randn(1, K.shape[1])
+    a, b, c = (torch.randn(2**25) for _ in range(3))
+    steps = {
+        "coupling": lambda: sparse_product(z, w, p),
+        "triad": lambda: torch.add(b, c, alpha=2.0, out=a),
+    }
+    times = {name: min(found) for name, found in milliseconds(steps, max(10, repeats)).items()}
+    moved = sum(part.nbytes for part in (p.indptr, p.indices, w)) + 2 * z.nbytes
+    rate, triad = moved / times["coupling"] / 1e6, 3 * a.nbytes / times["triad"] / 1e6
+    yield "a million nodes: one coupling step", "", f"{times['coupling']:.1f} ms, {moved / 1e6:.0f} MB"
+    yield "triad", "", f"{triad:.0f} GB/s"
+    yield "coupling step, share of the triad bandwidth", ">= 30 %", f"{100 * rate / triad:.0f} %"
+
+
+BARS = {f.__name__: f for f in (rows, pixels, growth, loop, streaming, memory, scale, coupling)}
 
 
 def main() -> None:
