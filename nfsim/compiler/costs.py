@@ -9,6 +9,12 @@ FLOP_PER_NODE = 40
 """Limiter, update rate, rotation and update of one node: 18 multiply-adds, a square root and an exponential."""
 FLOP_PER_GAIN = 16
 """Five multiply-adds, the shift, a sigmoid and its share of the mean, per nucleus and node."""
+FLOP_PER_MIXING = 32
+"""Five multiply-adds each for the logit, the weighted sum and the two parts that come back, and a softmax."""
+FLOP_PER_MEMORY = 24
+"""Two gates of two multiply-adds and a sigmoid, two moduli, the memory's two parts and its limiter."""
+FLOP_PER_FAST_WEIGHT = 12
+"""Six for the weight's update, and two differences, products and sums for its pull."""
 EXACT_RADIUS = 2000
 """Nodes up to which the spectral radius is computed; above, Gershgorin's bound stands for it."""
 
@@ -44,9 +50,15 @@ def work(program: Program, index: int) -> tuple[int, int]:
     for name in stage.couplings:
         own = sum(flat.populations[t].size for t in flat.target(name) if t in stage.populations)
         matrix = connectome.matrices[name]
-        flop += 4 * matrix.nnz * own // matrix.shape[0]
-    flop += FLOP_PER_GAIN * len(stage.nuclei) * nodes
-    return flop, 4 * values
+        edges = matrix.nnz * own // matrix.shape[0]
+        flop += 4 * edges
+        if flat.projections[name].memory == "hebbian":
+            flop, values = flop + FLOP_PER_FAST_WEIGHT * edges, values + 2 * edges
+    routed = [n for n in stage.nuclei if flat.nuclei[n].gating in ("state", "feedforward")]
+    mixing = [n for n in stage.nuclei if flat.nuclei[n].gating == "attention"]
+    flop += FLOP_PER_GAIN * len(routed) * nodes + FLOP_PER_MIXING * len(mixing) * nodes
+    remembers = sum(p.size for p in map(flat.populations.get, stage.populations) if p and p.dynamics.memory == "gated")
+    return flop + FLOP_PER_MEMORY * remembers, 4 * (values + 4 * remembers)
 
 
 def laplacian_radius(connectome: Connectome, populations: tuple[str, ...]) -> tuple[float, bool]:

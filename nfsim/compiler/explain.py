@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from nfsim.compiler.costs import ledger, stability, work
 from nfsim.compiler.program import Program, Stage, listing
+from nfsim.population import GATINGS
 
 
 def explain(program: Program) -> str:
@@ -51,11 +52,16 @@ def _stage(program: Program, index: int, stage: Stage) -> Iterator[str]:
         p, edges = flat.projections[name], connectome.matrices[name].nnz
         kernel = stage.coupling_kernels[name]
         yield f"{'coupling':<11} {name}: {edges:,} edges on the {p.on}, learns {p.learnable}, {kernel}"
-    for gating in ("state", "feedforward"):
+    for gating in GATINGS:
         if nuclei := [n for n in stage.nuclei if flat.nuclei[n].gating == gating]:
             trn = sum(flat.nuclei[n].trn for n in nuclei)
             feedback = sum(bool(flat.nuclei[n].feedback) for n in nuclei)
-            yield f"{'gain':<11} {gating}: {listing(tuple(nuclei))}, {trn} with TRN, {feedback} with CT feedback"
+            with_terms = f", {trn} with TRN, {feedback} with CT feedback" if gating in ("state", "feedforward") else ""
+            yield f"{'mixing' if gating == 'attention' else 'gain':<11} {gating}: {listing(tuple(nuclei))}{with_terms}"
+    if gated := tuple(p for p in stage.populations if flat.populations[p].dynamics.memory == "gated"):
+        yield f"{'memory':<11} gated: {listing(gated)}"
+    if hebbian := tuple(n for n in stage.couplings if flat.projections[n].memory == "hebbian"):
+        yield f"{'memory':<11} Hebbian: {listing(hebbian)}"
     flop, moved = work(program, index)
     yield f"{'cost':<11} {flop:,} FLOP, {moved:,} bytes per tick and sample"
     t, radius, exact = stability(program, index)

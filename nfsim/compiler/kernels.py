@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from nfsim.compiler.program import DENSE, SPARSE
+from nfsim.compiler.program import DENSE, SPARSE, listing
 from nfsim.network import Flat
 from nfsim.ties import gated, listens
 from nfsim.values import one_of
@@ -45,21 +45,19 @@ def against_fusing(flat: Flat, members: tuple[str, ...]) -> Iterator[str]:
             yield f"coupling {name} is on a drive that a gain acts on"
         if p.memory == "hebbian":
             yield f"coupling {name} has Hebbian memory, weights of its own in each sample"
-    for path in members:
-        if flat.populations[path].dynamics.memory == "gated":
-            yield f"population {path} has gated memory"
+    if gated_memory := tuple(p for p in members if flat.populations[p].dynamics.memory == "gated"):
+        yield f"populations have gated memory: {listing(gated_memory)}"
     if any(d.limiter == "clamp" for d in dynamics):
         yield "limiter 'clamp' acts on the updated state"
     if len({d.rate for d in dynamics}) > 1:
         yield "its populations differ in rate"
     nuclei = [n for n in flat.nuclei if set(gated(flat, n)) & inside]
-    if nuclei and not any(flat.nuclei[n].gating == "state" for n in nuclei):
+    if nuclei and all(flat.nuclei[n].gating == "feedforward" for n in nuclei):
         yield "no nucleus reads its state"
+    for gating, how in (("ambassador", "by ambassadors"), ("attention", "mixing values into the drive")):
+        if others := tuple(n for n in nuclei if flat.nuclei[n].gating == gating):
+            yield f"nuclei act {how}: {listing(others)}"
     for n in nuclei:
-        if flat.nuclei[n].gating == "ambassador":
-            yield f"nucleus {n} gates by ambassadors"
-        if flat.nuclei[n].gating == "attention":
-            yield f"nucleus {n} mixes values into the drive"
         heard = {p for p, _ in listens(flat, n)}
         if not heard <= inside:
             yield f"nucleus {n} listens to an earlier stage"
