@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -9,17 +10,22 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from nfsim import baselines
 from nfsim.baselines import BASELINES, plain
 from nfsim.compiler import compile
 from nfsim.data.abstract import AbstractData
+from nfsim.data.randomness import epoch_seed
 from nfsim.data.registry import DATASETS
 from nfsim.dynamics import Uniform
 from nfsim.errors import BuildError
+from nfsim.models.ctm import CTM
+from nfsim.models.model import AbstractModel
+from nfsim.models.ode import ODE
 from nfsim.network import Network
-from nfsim.settings import FactorySettings, FileSettings, Settings
+from nfsim.settings import CTMSettings, FactorySettings, FileSettings, ODESettings, Settings
 
 FRAME_TICKS = 4
 """Ticks for which a single frame is held, where none are given."""
@@ -132,8 +138,27 @@ def _found(target: str) -> Callable[..., Any]:
     return function
 
 
-def _compiled(settings: Settings, data: AbstractData) -> nn.Module:
+def _compiled(settings: Settings, data: AbstractData) -> AbstractModel:
     return compile(make_network(settings, data), device="cpu")
+
+
+def _ctm(settings: Settings, data: AbstractData) -> nn.Module:
+    model = settings.model
+    assert isinstance(model, CTMSettings)
+    torch.manual_seed(epoch_seed(settings.seed, -1))
+    return CTM(_compiled(settings, data), model.pairs, model.population)
+
+
+def _ode(settings: Settings, data: AbstractData) -> nn.Module:
+    model = settings.model
+    assert isinstance(model, ODESettings)
+    return ODE(_compiled(settings, data), model.method.name, model.rtol, model.atol)
+
+
+def _rebuilt(kind: Callable[..., nn.Module], text: str) -> nn.Module:
+    """Model around a declared network, of what its `to_json` wrote."""
+    options = json.loads(text)
+    return kind(compile(Network.from_json(json.dumps(options.pop("network"))), device="cpu"), **options)
 
 
 NETWORKS: dict[str, Callable[[Settings, AbstractData, dict[str, Any]], Network]] = {
@@ -142,9 +167,16 @@ NETWORKS: dict[str, Callable[[Settings, AbstractData, dict[str, Any]], Network]]
     "file": _file,
     "factory": _factory,
 }
-MODELS: dict[str, Callable[[Settings, AbstractData], nn.Module]] = {"network": _compiled, **BASELINES}
+MODELS: dict[str, Callable[[Settings, AbstractData], nn.Module]] = {
+    "network": _compiled,
+    **BASELINES,
+    "ctm": _ctm,
+    "ode": _ode,
+}
 KINDS: dict[str, Callable[[str], nn.Module]] = {
     "network": lambda text: compile(Network.from_json(text), device="cpu"),
     **baselines.KINDS,
+    "CTM": lambda text: _rebuilt(CTM, text),
+    "ODE": lambda text: _rebuilt(ODE, text),
 }
 """{kind in a checkpoint: model of its declaration}."""

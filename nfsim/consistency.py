@@ -5,7 +5,10 @@ from dataclasses import fields, is_dataclass
 from math import inf, isfinite
 from typing import Any
 
-from nfsim.settings import ImagesSettings, MLPSettings, Settings
+from nfsim.settings import ImagesSettings, Settings
+
+DECLARED = ("network", "ctm", "ode")
+"""Models of a declared network."""
 
 
 def problems(settings: Settings) -> list[str]:
@@ -35,7 +38,12 @@ _RANGES: dict[str, tuple[float, float, bool]] = {
     "network.nuclei": (0, inf, True),
     "network.neighbours": (0, inf, True),
     "network.coupling": (0, inf, True),
+    "network.amplitude": (0, inf, False),
+    "network.tau": (0, inf, False),
     "model.dropout": (0, 1, True),
+    "model.pairs": (1, inf, True),
+    "model.rtol": (0, inf, False),
+    "model.atol": (0, inf, False),
     "trainer.epochs": (1, inf, True),
     "trainer.lr": (0, inf, False),
     "trainer.warmup": (0, 1, True),
@@ -62,19 +70,26 @@ def _ranges(settings: Any, prefix: str) -> Iterator[str]:
                 yield f"{key}={value}: must be {span}; change it"
 
 
+def _units(settings: Settings) -> Iterator[str]:
+    """Sizes of layers, of which a model has one or a list."""
+    for key in ("hidden", "channels"):
+        value = getattr(settings.model, key, None)
+        if any(units < 1 for units in (value if isinstance(value, list) else [1 if value is None else value])):
+            yield f"model.{key}={value}: every layer needs at least one unit; remove or raise the others"
+
+
 def _combinations(settings: Settings) -> Iterator[str]:
     network, model, trainer = settings.network.name, settings.model.name, settings.trainer
-    if model == "network" and network == "none":
-        yield "model=network needs a declaration; choose network=hierarchy or another"
-    if model != "network" and network != "none":
+    if model in DECLARED and network == "none":
+        yield f"model={model} needs a declaration; choose network=hierarchy or another"
+    if model not in DECLARED and network != "none":
         yield f"network={network}: model={model} takes no network; leave network out"
     if model != "network" and trainer.energy_weight:
         yield (
             f"trainer.energy_weight={trainer.energy_weight}: model={model} has no free energy; "
             "set it to 0 or train model=network"
         )
-    if isinstance(settings.model, MLPSettings) and any(units < 1 for units in settings.model.hidden):
-        yield f"model.hidden={settings.model.hidden}: every layer needs at least one unit; remove or raise the others"
+    yield from _units(settings)
     if 0 < trainer.epochs <= trainer.patience:
         yield (
             f"trainer.patience={trainer.patience}: never runs out in {trainer.epochs} epochs; "

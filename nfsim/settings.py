@@ -91,6 +91,14 @@ class Activation(Enum):
     gelu = "gelu"
 
 
+class Solver(Enum):
+    """Integration of an ordinary differential equation."""
+
+    dopri5 = "dopri5"
+    rk4 = "rk4"
+    euler = "euler"
+
+
 class Layout(Enum):
     """Steps of an image."""
 
@@ -231,6 +239,8 @@ class FormSettings:
 
     memory: Memory = Memory.none
     """Memory beside the state: none, gated in every node, or Hebbian in the coupling."""
+    tau: float = 1.0
+    """Time constant of the update rate, in time units."""
     rate: Rate = Rate.sigmoid
     """Form of the update rate: a learned rate per step, or the exact one, which needs no bias."""
     learn_bias: bool = True
@@ -420,6 +430,32 @@ class CNNSettings:
 
 
 @dataclass
+class CTMSettings:
+    """The declared network read by the synchrony of pairs of nodes, as continuous thought machines are."""
+
+    name: str = "ctm"
+    """Name in `nfsim.assembly.MODELS`."""
+    pairs: int = 256
+    """Pairs of nodes, drawn at random."""
+    population: str | None = None
+    """Population whose nodes are paired; null: any node."""
+
+
+@dataclass
+class ODESettings:
+    """The declared network in continuous time, integrated by torchdiffeq (extra ode)."""
+
+    name: str = "ode"
+    """Name in `nfsim.assembly.MODELS`."""
+    method: Solver = Solver.dopri5
+    """Solver: dopri5 chooses its own steps, rk4 and euler take one for each tick."""
+    rtol: float = 1e-4
+    """Relative tolerance of dopri5."""
+    atol: float = 1e-5
+    """Absolute tolerance of dopri5."""
+
+
+@dataclass
 class TrainerSettings:
     """How a model is trained."""
 
@@ -509,6 +545,8 @@ SCHEMAS: dict[str, dict[str, type]] = {
         "gru": GRUSettings,
         "cfc": CfCSettings,
         "cnn": CNNSettings,
+        "ctm": CTMSettings,
+        "ode": ODESettings,
     },
 }
 """{group: {option: its fields}}; each option has a file of its name in `nfsim/conf/GROUP`."""

@@ -1,11 +1,10 @@
 """Datasets: their splits, the order of their batches, augmentation, and what is refused."""
 
-import struct
-
 import numpy as np
 import pytest
 import torch
 
+from image_files import write_images
 from nfsim.data import DATASETS, MNIST, Arrays, Digits, data_root
 from nfsim.data.augmentation import random_offsets, random_shares, shift, turn
 from nfsim.data.batches import EpochOrder
@@ -17,20 +16,6 @@ def some_arrays(n=10, steps=4, features=3, **options):
     rng = np.random.default_rng(0)
     part = rng.normal(size=(n, steps, features)), np.arange(n) % 2
     return Arrays(train=part, validation=part, **options)
-
-
-def write_mnist(root, train=200, test=30, size=28):
-    """Write images like MNIST's, in its format, and return those of training."""
-    folder = root / "MNIST" / "raw"
-    folder.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    written = []
-    for n, (images, labels) in zip((train, test), (FILES[:2], FILES[2:]), strict=True):
-        pixels = rng.integers(0, 256, (n, size, size), dtype=np.uint8)
-        (folder / images).write_bytes(struct.pack(">IIII", 2051, n, size, size) + pixels.tobytes())
-        (folder / labels).write_bytes(struct.pack(">II", 2049, n) + (np.arange(n) % 10).astype(np.uint8).tobytes())
-        written.append(pixels)
-    return written[0]
 
 
 def test_digits_are_split_once_and_for_all_with_every_class_in_proportion():
@@ -164,7 +149,7 @@ def test_two_worker_processes_give_the_batches_of_none():
 
 
 def test_mnist_rows_are_the_pixels_and_validation_comes_from_the_training_images(tmp_path):
-    pixels = write_mnist(tmp_path)
+    pixels = write_images(tmp_path)
     data = MNIST(root=tmp_path, validation=50)
     both = torch.cat([data.samples(split).x for split in ("train", "validation")])
     assert both.shape == (200, 28, 28)
@@ -194,7 +179,7 @@ def test_missing_mnist_names_the_folder_to_fill(tmp_path, monkeypatch):
 
 
 def test_damaged_mnist_is_refused(tmp_path):
-    write_mnist(tmp_path)
+    write_images(tmp_path)
     file = tmp_path / "MNIST" / "raw" / FILES[0]
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(ValueError, match="damaged"):
@@ -202,7 +187,7 @@ def test_damaged_mnist_is_refused(tmp_path):
 
 
 def test_foreign_images_in_the_place_of_mnist_are_refused(tmp_path):
-    write_mnist(tmp_path, size=8)
+    write_images(tmp_path, size=8)
     with pytest.raises(ValueError, match=r"images of shape \(200, 8, 8\)"):
         MNIST(root=tmp_path, validation=50).setup("fit")
 

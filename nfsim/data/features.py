@@ -22,8 +22,8 @@ SIDE = 7
 class MNISTFeatures(AbstractData):
     """Mean over channels of the last 7 x 7 maps of a frozen CNN: one step of 49 features, or 7 steps of 7, row by row.
 
-    Each feature is standardised by its mean and standard deviation over the training split. The features of all images
-    are computed once and kept beside the backbone, in `features-MNIST-train.pt` and `features-MNIST-test.pt` of its
+    Each feature is standardised by its mean and standard deviation over the training images that are not for
+    validation, all of them whatever `limit` says. The features of all images are computed once and kept beside the backbone, in `features-MNIST-train.pt` and `features-MNIST-test.pt` of its
     run; they are computed anew where backbone or images have changed. With augmentation, those of the training split
     are computed batch by batch instead, from the images as they were changed.
 
@@ -78,8 +78,9 @@ class MNISTFeatures(AbstractData):
             backbone, config = read_backbone(self.backbone, "data.backbone")
             self._check_split(config.get("data", {}))
             raw, _ = self._raw(backbone, train=True)
-            train = raw[self.images.chosen("train", len(raw))]
-            self._standard = Standard(backbone, train.mean(0), train.std(0), self.steps)
+            ours = torch.ones(len(raw), dtype=torch.bool)
+            ours[self.images.chosen("validation", len(raw))] = False
+            self._standard = Standard(backbone, raw[ours].mean(0), raw[ours].std(0), self.steps)
             self.layout = self._standard  # type: ignore[method-assign]
         return self._standard
 
@@ -120,7 +121,7 @@ class Standard:
     ----------
     backbone : CNN
     mean, scale : (49,)
-        Of each feature over the training split.
+        And standard deviation, of each feature.
     steps : T
     """
 
