@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
-# Both must stand before torch and numba are imported, so at the top and not in a fixture: workers side by side would
-# otherwise fight over the cores, and over numba's cache, which is not safe for several processes (numba#4807).
+import compiled_once
+
+# Before torch and numba are imported, so at the top and not in a fixture: workers side by side must neither fight over
+# the cores nor each compile the same kernels.
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ["NUMBA_CACHE_DIR"] = str(Path(__file__).parents[1] / ".pytest_cache" / "numba" / worker)
+    compiled_once.choose_folder(worker)
 
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as the command line has it: idle threads must not hold the cores
 
@@ -19,6 +21,8 @@ import hypothesis
 import shape_types
 
 shape_types.install()
+if worker:
+    compiled_once.install()
 
 # No deadline: the first call of a kernel compiles it. In CI the same examples in every run.
 hypothesis.settings.register_profile("here", deadline=None)

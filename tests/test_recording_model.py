@@ -53,7 +53,11 @@ def test_names_of_the_declaration_are_coordinates(model, whole):
 
 
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["one length", "mixed lengths"])
-@pytest.mark.parametrize("cut", [{"batch": 4}, {"steps": 3}, {"batch": 4, "steps": 2}], ids=str)
+@pytest.mark.parametrize(
+    "cut",
+    [{"batch": 4, "steps": 2}, *(pytest.param(x, marks=pytest.mark.slow) for x in ({"batch": 4}, {"steps": 3}))],
+    ids=str,
+)
 def test_batches_and_blocks_change_nothing(model, data, cut, lengths):
     data = (*data, lengths)
     one, other = (record(model, data, variables=VARIABLES, **options) for options in ({}, cut))
@@ -61,8 +65,8 @@ def test_batches_and_blocks_change_nothing(model, data, cut, lengths):
         np.testing.assert_allclose(other[name], one[name], atol=2e-6, err_msg=name)
 
 
-@pytest.mark.parametrize("cut", [{"steps": 3}, {"batch": 4, "steps": 2}], ids=str)
-@pytest.mark.parametrize("every", [1, 5])
+@pytest.mark.parametrize("cut", [pytest.param({"steps": 3}, marks=pytest.mark.slow), {"batch": 4, "steps": 2}], ids=str)
+@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 5])
 def test_a_store_equals_the_recording_in_memory(model, data, tmp_path, cut, every):
     online = ("metastability", "plv", "free_energy")
     options = {"variables": ("z", "logits"), "every": every, "online": online, **cut}
@@ -139,8 +143,12 @@ class Interrupted(torch.nn.Module):
         return self.model(*args, **options)
 
 
-@pytest.mark.parametrize("options", [{"batch": 2, "steps": 4}, {"steps": 3}], ids=str)
-@pytest.mark.parametrize("online", [(), ("metastability", "plv")], ids=["", "online"])
+@pytest.mark.parametrize(
+    "options", [{"batch": 2, "steps": 4}, pytest.param({"steps": 3}, marks=pytest.mark.slow)], ids=str
+)
+@pytest.mark.parametrize(
+    "online", [pytest.param((), marks=pytest.mark.slow), ("metastability", "plv")], ids=["", "online"]
+)
 def test_a_resumed_recording_equals_an_uninterrupted_one(model, data, tmp_path, options, online):
     options = {**options, "online": online, "variables": ("z", "gain")}
     with pytest.raises(KeyboardInterrupt):

@@ -69,8 +69,14 @@ def test_an_unfinished_store_opens_at_its_valid_length(tmp_path, known):
     np.testing.assert_array_equal(again.z, ds.z[:3])
 
 
-@pytest.mark.parametrize("dim", ["trial", "time"])
-@pytest.mark.parametrize("stop", [0, 2, 4, 10])
+@pytest.mark.parametrize(
+    ("dim", "stop"),
+    [
+        *(("trial", stop) for stop in (0, 2, 4, 10)),
+        ("time", 2),
+        *(pytest.param("time", stop, marks=pytest.mark.slow) for stop in (0, 4, 10)),
+    ],
+)
 @pytest.mark.parametrize("closed", [True, False])
 def test_a_resumed_store_equals_an_uninterrupted_one(tmp_path, dim, stop, closed):
     ds = run()

@@ -53,7 +53,7 @@ CALLS = {
 }
 
 
-@pytest.mark.parametrize("chunks", CHUNKS)
+@pytest.mark.parametrize("chunks", [c if c == "every way" else pytest.param(c, marks=pytest.mark.slow) for c in CHUNKS])
 @pytest.mark.parametrize("call", CALLS)
 def test_chunks_change_nothing(call, chunks):
     ds = recording()

@@ -37,7 +37,7 @@ def value_and_gradients(function, inputs, learned, **options):
 
 
 @pytest.mark.parametrize("final", [False, True])
-@pytest.mark.parametrize("gate", ["sigmoid", "exact"])
+@pytest.mark.parametrize("gate", ["sigmoid", pytest.param("exact", marks=pytest.mark.slow)])
 def test_the_fused_scan_is_gain_gate_and_scan_in_turn(gate, final):
     inputs, learned = scan_inputs(gate)
     options = {"amplitude": 0.7, "gate": gate, "final": final}

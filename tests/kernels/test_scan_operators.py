@@ -28,7 +28,7 @@ def threads():
 @pytest.mark.parametrize("dlast_only", [False, True])
 def test_operators_keep_torchs_rules(dlast_only):
     """Schema, fake tensors, autograd registration and tracing, as torch.library checks them."""
-    a = tracked(gated_inputs(2, 3, 2))
+    a = tracked(gated_inputs(2, 3, 2, dtype=torch.float32))
     c = tracked(cfc_inputs(2, 3, 2, turn="each" if dlast_only else "shared"))
     torch.library.opcheck(_operators.gated, (*a.values(), True, "numba"))
     torch.library.opcheck(_operators.cfc, (*c.values(), 1.0, "exact", True, "numba"))
