@@ -1,5 +1,6 @@
 """Ready-made parts are plain declarations: they compose, nest, take new names, and can be replaced or subclassed."""
 
+import dataclasses
 import pickle
 
 import numpy as np
@@ -32,6 +33,22 @@ def test_a_thalamus_is_a_region_of_equal_nuclei():
 @pytest.mark.parametrize("part", [Sensory(7), PFC(8, "dlpfc"), Motor(6, 3), Thalamus(2, name="left thalamus")])
 def test_a_part_pickles_as_the_value_that_it_is(part):
     assert pickle.loads(pickle.dumps(part)) == part
+
+
+@pytest.mark.parametrize(
+    "part", [Sensory(7, patch=nfsim.Cap(0, 0, 30)), Motor(6, 3), PFC(8), Thalamus(["lgn", "mgn"], trn=False, key=4)]
+)
+def test_a_part_takes_a_new_name_and_stays_what_it_is(part):
+    renamed = dataclasses.replace(part, name="other")
+    assert type(renamed) is type(part)
+    assert renamed.name == "other"
+    assert dataclasses.replace(renamed, name=part.name) == part
+
+
+def test_the_nuclei_of_a_thalamus_can_be_replaced():
+    patch = nfsim.Cap(0, 0, 30)
+    fewer = dataclasses.replace(Thalamus(4, patch=patch), parts=Thalamus(2).parts)
+    assert fewer == Region("thalamus", Thalamus(2).parts, patch)
 
 
 def test_a_part_takes_every_option_of_its_declaration():
