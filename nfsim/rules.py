@@ -75,7 +75,11 @@ class AllToAll(AbstractRule):
 
 @dataclass(frozen=True)
 class OneToOne(AbstractRule):
-    """Node i to node i; both ends have as many nodes."""
+    """Node i to node i; both ends have as many nodes.
+
+    Within one set of nodes that is every node to itself, the diagonal that other rules leave out: a drive then feeds
+    each node back on itself, and a coupling, which pulls by differences, does exactly nothing.
+    """
 
     def fits(self, source: Nodes, target: Nodes) -> Iterator[str]:
         if len(source.positions) != len(target.positions):

@@ -241,3 +241,14 @@ def test_the_recorded_free_energy_is_that_of_the_recorded_states_and_gains(build
     accuracy, complexity = cell.free_energy(*parts, record["gain"], 0.5)
     torch.testing.assert_close(record["energy_accuracy"], accuracy, **TIGHT)
     torch.testing.assert_close(record["energy_complexity"], complexity, **TIGHT)
+
+
+def test_a_coupling_of_each_node_to_itself_alone_does_nothing_and_a_drive_does():
+    def logits(*projection):
+        net = Network("net").add(Input("x", 3), Population("a", 6), Readout("out", 2), Projection("x", "a"))
+        model = CompiledModel(lower(net.add(*projection)), torch.float64)
+        return model(torch.ones(1, 4, 3, dtype=torch.float64)).logits
+
+    own = nfsim.OneToOne()
+    assert torch.equal(logits(Projection("a", "a", own, learnable="none")), logits())
+    assert not torch.allclose(logits(Projection("a", "a", own, kind="drive")), logits())
