@@ -178,7 +178,8 @@ import nfsim
 def build(features, labels, dt, seed, backbone):
     net = nfsim.Network("small", seed=seed, dt=dt)
     net.add(nfsim.Input("in", features), nfsim.Population("area", 4), nfsim.Readout("out", labels))
-    return net.connect("in", "area")
+    net.connect("in", "area")
+    return net
 """
 
 
