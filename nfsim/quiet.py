@@ -11,7 +11,12 @@ from typing import Any
 import lightning.pytorch as lightning
 from lightning.pytorch.callbacks import Callback
 
-REMARKS = (".*does not have many workers.*", ".*treespec, LeafSpec.*", ".*logging interval.*")
+REMARKS = (
+    ".*does not have many workers.*",
+    ".*treespec, LeafSpec.*",
+    ".*logging interval.*",
+    ".*in eval mode at the start of training.*",  # a frozen backbone is
+)
 """Warnings on how Lightning is used, which a user of nfsim cannot act on."""
 
 

@@ -23,9 +23,10 @@ class MNISTFeatures(AbstractData):
     """Mean over channels of the last 7 x 7 maps of a frozen CNN: one step of 49 features, or 7 steps of 7, row by row.
 
     Each feature is standardised by its mean and standard deviation over the training images that are not for
-    validation, all of them whatever `limit` says. The features of all images are computed once and kept beside the backbone, in `features-MNIST-train.pt` and `features-MNIST-test.pt` of its
-    run; they are computed anew where backbone or images have changed. With augmentation, those of the training split
-    are computed batch by batch instead, from the images as they were changed.
+    validation, all of them whatever `limit` says. The features of all images are computed once and kept beside the
+    backbone, in `features-MNIST-train.pt` and `features-MNIST-test.pt` of its run, and computed anew where backbone or
+    images have changed. With augmentation, those of the training split are computed batch by batch instead, from the
+    images as they were changed.
 
     Parameters
     ----------
