@@ -204,3 +204,28 @@ def test_a_decay_is_the_same_weight_at_the_same_multiple_of_its_length(scale):
     line = Nodes(positions, np.zeros(3, int), ("",) * 3)
     K = wired(nfsim.Decay(0.1 * scale, cutoff=0.01), line)
     np.testing.assert_allclose(K[0], [0, np.exp(-1), np.exp(-2)], rtol=1e-9)
+
+
+@pytest.mark.parametrize("rule", [nfsim.Nearest(6), nfsim.Decay(0.4), nfsim.Topographic()], ids=repr)
+def test_shuffled_wiring_is_the_same_graph_with_its_nodes_renamed(rule):
+    """P K P^T for one P: eigenvalues stay, the pattern does not, and the seed decides."""
+    K, shuffled = wired(rule, A), wired(nfsim.Shuffled(rule), A, seed=3)
+    np.testing.assert_allclose(np.linalg.eigvalsh(shuffled), np.linalg.eigvalsh(K), atol=1e-12)
+    assert (shuffled != K).any()
+    np.testing.assert_array_equal(shuffled, wired(nfsim.Shuffled(rule), A, seed=3))
+    assert (shuffled != wired(nfsim.Shuffled(rule), A, seed=4)).any()
+
+
+def test_shuffled_neighbours_are_no_neighbours():
+    """Of 39 other nodes the six or so nearest stand within a fifth of the way around; a random one stands anywhere."""
+    d = distances(A, A)
+    near, far = (d[wired(rule, A) > 0].mean() for rule in (nfsim.Nearest(6), nfsim.Shuffled(nfsim.Nearest(6))))
+    assert near < 0.7
+    assert far == pytest.approx(np.pi / 2, abs=0.2)
+
+
+def test_shuffled_wiring_between_two_sets_keeps_every_degree():
+    K, shuffled = (wired(rule, A, B) for rule in (nfsim.Nearest(3), nfsim.Shuffled(nfsim.Nearest(3))))
+    for axis in (0, 1):
+        np.testing.assert_array_equal(np.sort(K.sum(axis)), np.sort(shuffled.sum(axis)))
+    assert (shuffled != K).any()

@@ -84,6 +84,9 @@ LOOPS = {
     "state gating": ([Nucleus("n", "pfc", "v1")], "keys read each node's own state: n"),
     "state gating of the drive": ([Nucleus("n", "pfc", "v1")], "keys read each node's own state: n", "drive"),
     "state gating of the coupling": ([Nucleus("n", "pfc", "v1")], "keys read each node's own state: n", "coupling"),
+    "ambassadors": ([Nucleus("n", targets="v1", gating="ambassador")], "ambassadors read their sector's own state: n"),
+    "attention": ([Nucleus("n", "v2", "v1", "attention")], "attention mixes states of all that it targets: n"),
+    "attention whatever the gain": ([Nucleus("n", "v2", "v1", "attention")], "attention mixes states", "readout"),
     "queries of its own means": ([Nucleus("n", "v1", "v1")], "queries read regional means: n"),
     "feedback from itself": ([feedforward("v1", feedback="v1")], "cortico-thalamic feedback: n"),
     "reticular inhibition by a nucleus that hears it": (
@@ -99,6 +102,22 @@ def test_what_ties_a_population_to_its_own_state_makes_a_loop_and_is_named(what)
     net = network(*parts, v1=CfC(gain=place or ("time", "readout")))
     assert ("loop", ("v1",)) in stages(net)
     assert any(re.search(reason, found) for found in reasons(net, "v1")), reasons(net, "v1")
+
+
+def test_gated_memory_makes_a_loop():
+    net = network(*CHAIN, v2=CfC(memory="gated"))
+    assert stages(net) == [("scan", ("v1",)), ("loop", ("v2",)), ("scan", ("pfc",))]
+    assert reasons(net, "v2") == ("gates of the memory read each node's own state: v2",)
+
+
+def test_attention_over_several_populations_is_one_loop():
+    net = network(*CHAIN, Nucleus("n", "v1", ["v1", "pfc"], "attention"))
+    assert stages(net) == [("loop", ("v1", "v2", "pfc"))]
+
+
+def test_ambassadors_gate_each_population_by_its_own():
+    net = network(*CHAIN, Nucleus("n", gating="ambassador"))
+    assert stages(net) == [("loop", ("v1",)), ("loop", ("v2",)), ("loop", ("pfc",))]
 
 
 def test_a_clamp_makes_a_loop():

@@ -86,6 +86,53 @@ def test_a_preset_without_a_thalamus_has_none(preset):
     assert not net.flat.nuclei
 
 
+VARIANTS = [
+    *({"gating": gating} for gating in ("state", "feedforward", "ambassador", "attention")),
+    *({"memory": memory} for memory in ("gated", "coupling")),
+    pytest.param({"rate": "exact", "bias": 0.0}, marks=pytest.mark.slow),  # a kernel of its own to compile
+    *({"learn_bias": False}, {"omega": 0.0}, {"shuffle": True}),
+    *({"limiter": "clamp", "amplitude": 10.0}, {"limiter": "none"}, {"scaling": "none"}, {"scaling": "max"}),
+    *({"trn": False}, {"feedback": False}, {"nuclei": 0}, {"neighbours": 0}),
+]
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_variant_of_a_preset_trains_and_travels_as_json(preset, variant):
+    """One step against the gradient lowers the loss, and every learned parameter has a gradient."""
+    net = preset(6, 5, **SMALL | variant)
+    assert Network.from_json(net.to_json()) == net
+    model = nfsim.compile(net, device="cpu")
+    generator = torch.Generator().manual_seed(0)
+    x, target = torch.randn(8, 4, 6, generator=generator), torch.randint(5, (8,), generator=generator)
+    before = torch.nn.functional.cross_entropy(model(x).logits, target)
+    before.backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() and p.grad.any() for p in model.parameters())
+    torch.optim.SGD(model.parameters(), lr=0.01).step()
+    assert torch.nn.functional.cross_entropy(model(x).logits, target) < before
+
+
+def test_the_variants_are_networks_of_their_own():
+    for preset in PRESETS:
+        plain = preset(6, 5, **SMALL)
+        variants = [v for v in VARIANTS if isinstance(v, dict)]
+        digests = [preset(6, 5, **SMALL | variant).digest() for variant in variants]
+        same = [d for d in digests if d == plain.digest()]
+        assert len(set(digests)) == len(digests) - max(len(same) - 1, 0)
+
+
+@pytest.mark.parametrize("feedback", [True, False])
+@pytest.mark.parametrize("trn", [True, False])
+@pytest.mark.parametrize(("preset", "gain"), [(presets.thalamocortical, "state"), (presets.hierarchy, "feedforward")])
+def test_attention_has_the_parameters_of_the_gain_that_it_stands_in_for(preset, gain, trn, feedback):
+    """At the published sizes, to half a percent of the router."""
+
+    def router(gating):
+        return nfsim.compile(preset(28, 10, gating=gating, trn=trn, feedback=feedback), device="cpu").ledger()["router"]
+
+    assert router("attention") == pytest.approx(router(gain), rel=0.005)
+
+
 def test_a_hierarchy_without_neighbours_has_no_coupling():
     net = presets.hierarchy(6, 5, neighbours=0)
     net.check()
