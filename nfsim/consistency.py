@@ -53,6 +53,7 @@ _RANGES: dict[str, tuple[float, float, bool]] = {
     "trainer.energy_weight": (0, inf, True),
     "trainer.confidence_weight": (0, inf, True),
     "trainer.patience": (0, inf, True),
+    "logger.energy": (0, inf, True),
 }
 
 

@@ -1,21 +1,19 @@
-"""What happens after training: the recording of a run, its pictures, and the free-energy ledger kept beside it."""
+"""What happens after training: the recording of a run, and its pictures."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as lightning
 import numpy as np
 import xarray as xr
 
 from nfsim._record import record
-from nfsim.analysis import energy_ledger
+from nfsim.ledgers import LEDGER, read_ledger
 from nfsim.recording import open
 
-RECORDING, PLOTS, LEDGER = "recording.zarr", "plots", "ledger.nc"
+RECORDING, PLOTS = "recording.zarr", "plots"
 """Names within a run folder."""
 
 
@@ -87,7 +85,7 @@ def plot_run(run: str | Path, *, trial: int = 0, to: str | Path | None = None, d
     if "trial" in ds.dims and not -ds.sizes["trial"] <= trial < ds.sizes["trial"]:
         raise ValueError(f"trial={trial}: the recording has trials 0 to {ds.sizes['trial'] - 1}")
     ledger = store.parent / LEDGER
-    return _draw(ds, trial, xr.load_dataset(ledger, engine="h5netcdf") if ledger.exists() else None, folder, dpi)
+    return _draw(ds, trial, read_ledger(ledger) if ledger.is_file() else None, folder, dpi)
 
 
 def _draw(ds: xr.Dataset, trial: int, ledger: xr.Dataset | None, folder: Path, dpi: int) -> list[Path]:
@@ -131,40 +129,3 @@ def _motor_sectors(ds: xr.Dataset) -> bool:
     if not {"region", "sector"} <= set(ds.coords):
         return False
     return np.unique(ds["sector"].values[ds["region"].values == "motor"]).size > 1
-
-
-class EnergyLedger(lightning.Callback):
-    """Free energy of the model after each epoch, by region, next to accuracy; written as `ledger.nc` in the run folder.
-
-    Parameters
-    ----------
-    folder : path
-        Where to write.
-    data : tuple
-        `(x, target)` or `(x, target, lengths)`: the samples to look at, the same in every epoch.
-    by : str
-        Coordinate along `node` to tell apart.
-    """
-
-    def __init__(self, folder: str | Path, data: tuple[Any, ...], *, by: str = "region") -> None:
-        self.path, self.data, self.by = Path(folder) / LEDGER, data, by
-        self.epochs: dict[int, xr.Dataset] = {}
-
-    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        """Record the energies of this epoch, and write the ledger so far."""
-        ds = record(pl_module.model, self.data, variables=("energy_accuracy", "energy_complexity"))
-        self.epochs[int(trainer.current_epoch)] = energy_ledger({int(trainer.current_epoch): ds}, by=self.by)
-        ledger = xr.concat(list(self.epochs.values()), dim="epoch")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_suffix(".partial.nc")
-        ledger.to_netcdf(partial, engine="h5netcdf")
-        partial.replace(self.path)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the epochs so far as text, since checkpoints hold plain values only."""
-        return {"epochs": json.dumps({str(epoch): ds.to_dict() for epoch, ds in self.epochs.items()})}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the epochs of a checkpoint."""
-        stored = json.loads(state_dict["epochs"])
-        self.epochs = {int(epoch): xr.Dataset.from_dict(ds) for epoch, ds in stored.items()}

@@ -21,6 +21,7 @@ from nfsim.data.abstract import AbstractData
 from nfsim.errors import BuildError
 from nfsim.evaluation import judge
 from nfsim.files import replacing, write_text
+from nfsim.ledgers import EnergyLedger
 from nfsim.network import Network
 from nfsim.settings import Settings
 from nfsim.training import check_fit, fit
@@ -92,6 +93,7 @@ def train(run: Run, *, resume: bool = False) -> dict[str, Any]:
         folder=folder,
         resume=resume,
         loggers=[_tensorboard(folder)] if settings.logger.tensorboard else [],
+        callbacks=_ledger(run, folder),
         progress=settings.logger.progress,
         table=settings.logger.csv,
         config=json.dumps(OmegaConf.to_container(config, enum_to_str=True)),
@@ -120,6 +122,16 @@ def _tensorboard(folder: Path) -> Any:
     from lightning.pytorch.loggers import TensorBoardLogger
 
     return TensorBoardLogger(folder, name="", version=EVENTS)
+
+
+def _ledger(run: Run, folder: Path) -> list[EnergyLedger]:
+    """Free-energy ledger of a model that has one, on the first samples of the validation split."""
+    count = run.settings.logger.energy
+    if not count or run.settings.model.name != "network":
+        return []
+    x, target, lengths = run.data.samples("validation")
+    x = run.data.layout(x[:count]).float()
+    return [EnergyLedger(folder, (x, target[:count], None if lengths is None else lengths[:count]))]
 
 
 def stored(folder: str | Path, overrides: Iterable[str] = ()) -> Settings:

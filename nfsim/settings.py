@@ -493,6 +493,8 @@ class LoggerSettings:
     """history.csv, a row per epoch."""
     tensorboard: bool = True
     """Event files for TensorBoard."""
+    energy: int = 32
+    """Validation samples whose free energy is written to ledger.csv after each epoch, 0: none."""
     progress: bool = True
     """Progress on the terminal."""
 
