@@ -48,7 +48,7 @@ class AbstractRouter(Protocol):
 
 def make_router(
     connectome: Connectome, targets: tuple[str, ...], nuclei: tuple[str, ...], values: Values
-) -> "Router | MixedRouter | None":
+) -> AbstractRouter | None:
     """The router of some nuclei; None where none of them sets a gain."""
     gatings = {connectome.network.flat.nuclei[n].gating for n in nuclei}
     if gatings <= {"attention"}:

@@ -1,7 +1,5 @@
 """A loop stage, tick after tick in torch: on any device, for any declaration."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -35,7 +33,7 @@ class _Tick:
 
     def __init__(self, stage: Stage, run: Run, c: Constants):
         self.stage, self.c = stage, c
-        self.w: Any = stage.router.assemble() if stage.router else None
+        self.w = stage.router.assemble() if stage.router else None
         self.memories = _Memories(stage, run)
         self.mixing = stage.attention.assemble() if stage.attention else None
         self.weights = [d.weight() for d in stage.inner]
