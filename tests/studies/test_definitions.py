@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -77,18 +76,18 @@ def quickly(one: Job, root: Path) -> Settings:
     return settings
 
 
-@cache
 def backbone_in(folder: Path, one: Job, root: Path) -> str:
-    """Return the run folder of a backbone that has seen 64 images."""
-    settings = quickly(one, root)
-    settings.trainer.epochs, settings.logger.progress = 1, False
-    run = prepare(settings)
-    run.folder = folder / one.config_hash
-    if not run.folder.is_dir():
-        run.folder.mkdir(parents=True)
-        run.data._splits["test"] = run.data.samples("validation")  # the test split is for studies alone
+    """Run folder of a backbone that has seen 64 images, the same for all tiers."""
+    folder = folder / one.variant.name
+    if not folder.is_dir():
+        settings = quickly(one, root)
+        settings.trainer.epochs, settings.logger.progress = 1, False
+        run = prepare(settings)
+        run.folder = folder
+        run.data._splits["test"] = run.data.samples("validation")  # the test split itself is for results
+        folder.mkdir(parents=True)
         train(run)
-    return str(run.folder)
+    return str(folder)
 
 
 @pytest.fixture(scope="module")
