@@ -8,7 +8,7 @@ from nfsim import checkpoints
 from nfsim.callbacks import BEST
 from nfsim.models.cnn import CNN
 
-RECIPE = "nfsim train model=cnn data=mnist_rows data.shift=2 trainer.epochs=10"
+RECIPE = "nfsim train model=cnn data=mnist_rows data.shift=1 trainer.epochs=8"
 """Trains a backbone."""
 
 

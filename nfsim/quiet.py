@@ -11,12 +11,7 @@ from typing import Any
 import lightning.pytorch as lightning
 from lightning.pytorch.callbacks import Callback
 
-REMARKS = (
-    ".*does not have many workers.*",
-    ".*treespec, LeafSpec.*",
-    ".*logging interval.*",
-    ".*in eval mode at the start of training.*",  # a frozen backbone is
-)
+REMARKS = (".*does not have many workers.*", ".*treespec, LeafSpec.*", ".*logging interval.*")
 """Warnings on how Lightning is used, which a user of nfsim cannot act on."""
 
 

@@ -419,9 +419,9 @@ class CNNSettings:
 
     name: str = "cnn"
     """Name in `nfsim.assembly.MODELS`."""
-    channels: list[int] = field(default_factory=lambda: [32, 64])
+    channels: list[int] = field(default_factory=lambda: [16, 32])
     """Channels of the first convolution, and of the second."""
-    hidden: int = 43
+    hidden: int = 95
     """Units of the hidden layer of the head."""
     dropout: float = 0.0
     """Share of hidden units dropped in training."""

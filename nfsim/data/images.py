@@ -69,7 +69,7 @@ class AbstractImages(AbstractData):
                 f"{self.source}: limit {limit} is not in [0, {TRAINING - validation}]; 0 uses all training images"
             )
         arrange, self.steps, self.features = layouts.layout(layout, permutation_seed)
-        self.layout = arrange  # type: ignore[method-assign]
+        self.layout = arrange  # type: ignore[method-assign,assignment]
         self.root, self.download = data_root(root), download
         self.validation, self.limit, self.split_seed = validation, limit, split_seed
 
