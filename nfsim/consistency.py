@@ -36,6 +36,7 @@ _RANGES: dict[str, tuple[float, float, bool]] = {
     "network.dropout": (0, 1, True),
     "network.rank": (1, inf, True),
     "network.nuclei": (0, inf, True),
+    "network.key": (1, inf, True),
     "network.neighbours": (0, inf, True),
     "network.coupling": (0, inf, True),
     "network.amplitude": (0, inf, False),

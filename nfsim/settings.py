@@ -271,6 +271,8 @@ class HierarchySettings(FormSettings):
     """Hidden units of the drives between areas."""
     nuclei: int = 2
     """Relay nuclei of each area, 0: no thalamus."""
+    key: int = 16
+    """Dimension of queries and keys of the nuclei; with feedforward gating keys are positions, and 3 is as rich."""
     neighbours: int = 6
     """Nearest neighbours on the sphere that couple within each area, 0: no coupling."""
     coupling: float = 0.5
@@ -279,6 +281,8 @@ class HierarchySettings(FormSettings):
     """Of the update rates, per step: lowest and highest, drawn evenly over the nodes."""
     omega: list[float] = field(default_factory=lambda: [0.0, 2.513274])
     """Rotation of the states, rad per time unit: lowest and highest, drawn evenly over the nodes; [0, 0]: none."""
+    learn_omega: bool = False
+    """Whether training changes the rotation."""
     gating: Gating = Gating.feedforward
     """What the relay nuclei read: the input alone, the state of their area, or one node of it; or attention."""
     trn: bool = True

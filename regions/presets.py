@@ -31,7 +31,16 @@ def _memories(memory: str) -> tuple[str, str]:
 
 
 def _thalamus(
-    nuclei: int, gating: str, trn: bool, feedback: bool, relayed: int, keyed: int, fed: int, heard: int, **options: Any
+    nuclei: int,
+    gating: str,
+    trn: bool,
+    feedback: bool,
+    relayed: int,
+    keyed: int,
+    fed: int,
+    heard: int,
+    key: int = KEY,
+    **options: Any,
 ) -> Thalamus:
     """A thalamus of any gating; attention has as many parameters as the gain that it stands in for.
 
@@ -39,14 +48,15 @@ def _thalamus(
     ----------
     relayed, keyed, fed : values that a nucleus of that gain relays, that its keys read, and that feed back to it.
     heard : populations that attention reads.
+    key : dimension of query and key of that gain.
     """
     if gating == "ambassador":
         return Thalamus(1, gating=gating, trn=False, feedback=False, **options)
     if gating != "attention":
-        return Thalamus(nuclei, gating=gating, trn=trn, feedback=feedback, **options)
-    if all(map(is_count, (nuclei, relayed, fed))):
+        return Thalamus(nuclei, gating=gating, trn=trn, feedback=feedback, key=key, **options)
+    if all(map(is_count, (nuclei, relayed, fed, key))):
         reticular = relayed + nuclei if trn and nuclei > 1 else 0  # relay and its bias, and one T per other nucleus
-        parameters = KEY * (relayed + keyed) + reticular + (fed if feedback else 0)
+        parameters = key * (relayed + keyed) + reticular + (fed if feedback else 0)
         options |= zip(("key", "value"), attention_widths(parameters, heard), strict=True)
     return Thalamus(nuclei, gating=gating, trn=False, feedback=False, **options)
 
@@ -124,6 +134,7 @@ def hierarchy(
     motor: int = 60,
     rank: int = 32,
     nuclei: int = 2,
+    key: int = KEY,
     neighbours: int = 6,
     coupling: float = 0.5,
     bias: PerNode = Uniform(-4.0, 1.0),
@@ -151,7 +162,8 @@ def hierarchy(
     features, labels : of the data.
     sensory, prefrontal, motor : nodes of the areas; without a motor area (0) the prefrontal one is read.
     rank : hidden units of the drives between areas.
-    nuclei : relay nuclei of each area, 0 for no thalamus.
+    nuclei, key : relay nuclei of each area, 0 for no thalamus, and dimension of their queries and keys; keys of nuclei
+        that the input drives are positions, so that 3 is as rich as any more.
     neighbours, coupling : nearest neighbours on the sphere within each area, and the row sum of K; 0 neighbours for
         none.
     bias, omega : of the update rates, and rad per time unit.
@@ -187,7 +199,7 @@ def hierarchy(
             ends = {"targets": area.name, "name": name}
             if gating != "ambassador":
                 ends["reads"] = "input" if gating == "feedforward" else area.name
-            relay = _thalamus(nuclei, gating, trn, feedback, features, keyed=3, fed=prefrontal, heard=1, **ends)
+            relay = _thalamus(nuclei, gating, trn, feedback, features, keyed=3, fed=prefrontal, heard=1, key=key, **ends)
             relays.append(relay)
         net.add(Region("thalamus", relays))
     last = areas[-1].name
