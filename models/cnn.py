@@ -17,9 +17,9 @@ from nfsim.models.model import Output
 class CNNBackbone(nn.Module):
     """Images (B, 1, R, K) -> maps (B, C, R/4, K/4): twice a 3 x 3 convolution, then the maximum over 2 x 2 pixels.
 
-    Each convolution is followed by a rectifier. It is kept plain for the sake of the features that are read from it: on
-    their mean over channels a linear head had 90.4 % of MNIST's test images right, against 90.8 % with twice the channels
-    and batch normalisation; a head on all maps, 99.4 %.
+    Each convolution is followed by a rectifier. It is kept plain for the sake of the features that are read from it: a
+    linear head on their mean over channels had 90.4 % of MNIST's test images right, against 90.8 % with twice the
+    channels and batch normalisation; a head on all maps, 99.4 %.
 
     Source: LeCun et al. 1998, Proc. IEEE 86:2278, for the form.
 
