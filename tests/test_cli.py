@@ -146,7 +146,11 @@ def test_nothing_of_a_sweep_starts_when_something_is_wrong(here, refused):
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["trian"], 2, "there is no command 'trian'; the commands are train, evaluate, record, plot, explain, reproduce, "),
+        (
+            ["trian"],
+            2,
+            "there is no command 'trian'; the commands are train, evaluate, record, plot, explain, reproduce, ",
+        ),
         (["reproduce", "row"], 2, "'row': there is no study of that name; the studies are "),
         (["train", "--lr", "3"], 2, "train: unknown flag --lr; its flags are --multirun; settings"),
         (["train", "trainer.eopchs=3"], 2, "trainer.eopchs: unknown; keys of trainer:"),

@@ -19,7 +19,11 @@ def network(path: Path) -> nfsim.Network:
     return runpy.run_path(str(path))["network"]()
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)
+# no thalamus runs as the fused loop in float32, which takes seconds to compile
+COMPILED = [pytest.param(p, marks=[pytest.mark.slow] if p.stem == "no_thalamus" else []) for p in EXAMPLES]
+
+
+@pytest.mark.parametrize("path", COMPILED, ids=lambda p: p.stem)
 def test_every_parameter_of_an_example_learns(path):
     model = nfsim.compile(network(path), device="cpu")
     x = torch.rand(8, 3, model.features, generator=torch.Generator().manual_seed(0))

@@ -23,7 +23,8 @@ def model():
     return nfsim.compile(presets.hierarchy(5, list("abc"), seed=0, **SMALL))
 
 
-@pytest.mark.parametrize("batch", [3, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", [3, 2])
 def test_the_memory_of_a_recording_does_not_grow_with_its_length(model, tmp_path, batch):
     options = {"variables": ("z", "gain"), "steps": 100, "batch": batch}
 

@@ -100,6 +100,7 @@ def fit(folder, *callbacks, resume=False, ledger=True):
     return nfsim.fit(network, "digits", folder=folder, resume=resume, callbacks=[*kept, *callbacks], **options).model
 
 
+@pytest.mark.slow
 def test_training_is_the_same_to_the_bit_with_a_ledger_and_when_resumed(tmp_path):
     plain, whole = fit(tmp_path / "plain", ledger=False), fit(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):

@@ -221,6 +221,7 @@ def check_killed(path, times):
         np.testing.assert_array_equal(ds.z, np.broadcast_to((want + 1j * want)[:, None, None], ds.z.shape).astype("c8"))
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_a_store_that_opens_and_resumes(tmp_path):
     check_killed(tmp_path / "a.zarr", [0.05, 0.02])
 

@@ -36,8 +36,8 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
 
     Source: Student 1908, Biometrika 6:1.
 
-    >>> t_interval([0.98, 0.99, 1.0])
-    Interval(mean=0.99, half=0.0248..., n=3)
+    >>> t_interval([1.0, 2.0, 3.0])  # half: 4.303 / sqrt(3), of t with two degrees of freedom
+    Interval(mean=2.0, half=2.4841377117503303, n=3)
     """
     from scipy.stats import t
 

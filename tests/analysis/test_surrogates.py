@@ -49,6 +49,7 @@ def bound_and_free(seed):
     return xr.DataArray(np.exp(1j * free), dims=("node", "time"))
 
 
+@pytest.mark.slow
 def test_only_the_bound_pair_stands_out():
     found = analysis.significance(analysis.plv, bound_and_free(0), surrogates=400, seed=0)
     assert found.significant.values[0, 1]

@@ -66,6 +66,7 @@ def test_plain_torch_compiles_whole_and_differentiates_twice():
     assert torch.autograd.gradgradcheck(lambda u: run(inputs | {"u": u}, kernel="torch"), [u])
 
 
+@pytest.mark.slow
 def test_sixteen_bits_are_read_as_float32():
     inputs = loop_inputs(dtype=torch.float32)
     inputs["u"] = inputs["u"].bfloat16()

@@ -60,7 +60,7 @@ def test_scan_equals_the_loop_in_numpy(scan, inputs, options, kernel):
 
 @pytest.mark.parametrize(("scan", "inputs", "options"), named(CASES) + named(SLOW, marks=pytest.mark.slow))
 @pytest.mark.parametrize("kernel", ["numba", "torch"])
-@pytest.mark.parametrize("final", [False, True])
+@pytest.mark.parametrize("final", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_gradients_are_difference_quotients(scan, inputs, options, kernel, final):
     inputs = tracked({name: None if x is None else x.double() for name, x in inputs.items()})
 
@@ -71,7 +71,7 @@ def test_gradients_are_difference_quotients(scan, inputs, options, kernel, final
 
 
 @pytest.mark.parametrize(("scan", "inputs", "options"), named(CASES32) + named(SLOW, marks=pytest.mark.slow))
-@pytest.mark.parametrize("final", [False, True])
+@pytest.mark.parametrize("final", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_gradients_in_float32_equal_those_of_torch_in_float64(scan, inputs, options, final):
     wide = {name: None if x is None else x.double() for name, x in inputs.items()}
     oracle = value_and_gradients(scan, wide, kernel="torch", final=final, **options)

@@ -12,7 +12,7 @@ from nfsim import Input, Network, Population, Projection, Readout
 @pytest.fixture(scope="module", params=["torch", "reference"])
 def model(request):
     net = Network("net").add(Input("x", 2), Input("y", 1), Population("a", 4), Readout("out", 2), Projection("x", "a"))
-    net.add(Projection("y", "a"), Projection("a", "a", nfsim.Nearest(2)))
+    net.add(Projection("y", "a"), Projection("a", "a", nfsim.Nearest(2), on="drive"))
     return nfsim.compile(net, backend=request.param, device="cpu")
 
 

@@ -148,7 +148,7 @@ def test_padding_costs_the_adaptive_solver_no_accuracy(seed):
     assert torch.equal(model(x, lengths=lengths).logits, model(padded, lengths=lengths).logits)
 
 
-@pytest.mark.parametrize("rate", ["sigmoid", "exact"])
+@pytest.mark.parametrize("rate", ["sigmoid", pytest.param("exact", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("ticks", [1, 3])
 def test_under_a_constant_target_the_flow_is_the_closed_form(rate, ticks, seed):
     core = compiled(ticks, alone=True, rate=rate, omega=0.0)

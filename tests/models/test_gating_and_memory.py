@@ -88,7 +88,10 @@ def everything(model, net, lengths):
     return values, dict(zip(leaves, torch.autograd.grad(total, list(leaves.values())), strict=True))
 
 
-@pytest.mark.parametrize("lengths", [None, torch.tensor([4, 1, 3])], ids=["whole", "padded"])
+@pytest.mark.parametrize(
+    "lengths",
+    [pytest.param(None, id="whole", marks=pytest.mark.slow), pytest.param(torch.tensor([4, 1, 3]), id="padded")],
+)
 @pytest.mark.parametrize("form", FORMS)
 def test_a_form_is_the_reference_in_value_and_gradient(form, lengths):
     """With a gradient at every parameter: none of them is without effect."""

@@ -19,10 +19,11 @@ NETWORKS = {
     "cfc_loop": network(Projection("a", "a", Nearest(2))),
     "ticks": network(Projection("a", "a", Nearest(2)), limiter="clamp"),
 }
+KERNELS = ["cfc_scan", "ticks", pytest.param("cfc_loop", marks=pytest.mark.slow)]  # seconds to compile in float32
 
 
 @pytest.mark.parametrize("backend", ["torch", "reference"])
-@pytest.mark.parametrize("kernel", NETWORKS)
+@pytest.mark.parametrize("kernel", KERNELS)
 def test_the_guard_names_the_node_and_the_step_of_the_first_value_that_is_not_finite(kernel, backend):
     model = nfsim.compile(NETWORKS[kernel], device="cpu", backend=backend)
     assert kernel in model.explain() or kernel == "ticks"
@@ -40,7 +41,7 @@ def test_the_guard_names_the_node_and_the_step_of_the_first_value_that_is_not_fi
         model(x)
 
 
-@pytest.mark.parametrize("kernel", NETWORKS)
+@pytest.mark.parametrize("kernel", KERNELS)
 def test_a_guarded_model_gives_the_same_numbers(kernel):
     plain, guarded = (nfsim.compile(NETWORKS[kernel], device="cpu", guard=guard) for guard in (False, True))
     x = torch.randn(3, 5, 3, generator=torch.Generator().manual_seed(0))

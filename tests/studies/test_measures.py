@@ -40,6 +40,7 @@ def decay(model) -> torch.Tensor:
     return torch.exp(-torch.nn.functional.softplus(raw.detach()) / dynamics.tau)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tau", [0.5, 2.0, 20.0])
 def test_memory_falls_by_what_an_update_forgets(tau, data):
     model = one_population(tau=tau)
@@ -51,6 +52,7 @@ def test_memory_falls_by_what_an_update_forgets(tau, data):
         assert found[k] == pytest.approx(found[0] * float(forgotten[0]) ** k, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_memory_of_a_rotating_state_falls_alike(data):
     """Rotation turns the gradient and keeps its norm: after a full turn nothing of it is left."""
     model = one_population(tau=2.0, omega=2 * math.pi / 5)

@@ -76,6 +76,7 @@ def test_what_is_kept_of_the_answers_is_the_accuracy_of_the_row(places):
     assert 0 <= pair.p <= 1
 
 
+@pytest.mark.slow
 def test_two_calls_share_a_study(places):
     main(["reproduce", "tiny", "--seeds", "1", "--only", "narrow"])
     main(["reproduce", "tiny", "--only", "wide"])
@@ -144,6 +145,7 @@ def test_a_killed_training_goes_on_from_its_last_epoch_to_the_same_result(studie
     assert (again["accuracy"], again["config_hash"]) == (row["accuracy"], row["config_hash"])
 
 
+@pytest.mark.slow
 def test_rows_of_other_settings_enter_no_mean(studies, places, capsys):
     main(["reproduce", "tiny", "--only", "narrow"])
     text = (studies / "tiny.yaml").read_text()
@@ -204,7 +206,8 @@ tiers: {quick: {overrides: []}}
     second, _ = jobs(declaration.load("tiny"), "quick", [1], places)
     assert second.backbone.seed == 1
     assert second.settings().network.options == {"backbone": str(second.backbone.folder)}
-    assert any("needs tiny first, tier quick, seed 1 first" in line for line in perform(second, places))
+    said = list(perform(second, places))
+    assert any("needs tiny first, tier quick, seed 1 first" in line for line in said)
     assert [row["model"] for row in places.table("tiny").rows()] == ["first", "second"]
     assert done(second.backbone, places.table("tiny").rows())
 
