@@ -86,14 +86,16 @@ _TIMED = {"time": "{}", "omega": "rad/{}"}
 def validate(ds: xr.Dataset) -> xr.Dataset:
     """Return `ds` unchanged if it follows the schema; else raise with everything that is wrong, one problem a line.
 
-    Dims beyond those of the schema (`seed`, a swept parameter) are allowed in front.
+    Dims beyond those of the schema (`seed`, a swept parameter) are allowed in front, and labels may lie on dims of their
+    own where the recording has none of the schema's, such as the region of a channel.
     """
     problems = _version_problems(ds.attrs)
     for name, rule in VARIABLES.items():
         if name in ds.data_vars:
             problems += _variable_problems(ds[name], name, rule, exact=False)
     for name, rule in COORDINATES.items():
-        if name in ds.coords:
+        # foreign recordings may have dims of their own, such as channels with a region each
+        if name in ds.coords and set(rule.dims) & set(ds.dims):
             problems += _variable_problems(ds[name], name, rule, exact=name not in ("time", "target", "prediction"))
     if problems:
         raise ValueError("not a valid recording:\n" + "\n".join(f"- {problem}" for problem in problems))

@@ -151,3 +151,17 @@ def test_foreign_and_damaged_files_are_told_from_recordings(ds, tmp_path):
 def test_the_schema_needs_no_torch():
     code = "import sys, nfsim.recording; assert not {'torch', 'numba', 'matplotlib'} & set(sys.modules)"
     subprocess.run([sys.executable, "-P", "-c", code], check=True)
+
+
+def test_a_foreign_recording_keeps_dims_of_its_own_with_labels_on_them():
+    signal = xr.DataArray(
+        np.random.default_rng(0).standard_normal((2, 3, 50)),
+        dims=("epoch", "channel", "time"),
+        coords={"region": ("channel", ["left", "left", "right"]), "time": np.arange(50) / 250},
+    )
+    ds = recording.from_array(signal)
+    assert ds.signal.dims == ("epoch", "channel", "time")
+    assert ds.region.dims == ("channel",)
+    mixed = ds.rename(epoch="node")
+    with pytest.raises(ValueError, match=r"region: dims are \('channel',\), the schema asks for \('node',\)"):
+        recording.validate(mixed)
