@@ -199,7 +199,9 @@ def hierarchy(
             ends = {"targets": area.name, "name": name}
             if gating != "ambassador":
                 ends["reads"] = "input" if gating == "feedforward" else area.name
-            relay = _thalamus(nuclei, gating, trn, feedback, features, keyed=3, fed=prefrontal, heard=1, key=key, **ends)
+            relay = _thalamus(
+                nuclei, gating, trn, feedback, features, keyed=3, fed=prefrontal, heard=1, key=key, **ends
+            )
             relays.append(relay)
         net.add(Region("thalamus", relays))
     last = areas[-1].name
