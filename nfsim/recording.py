@@ -86,8 +86,8 @@ _TIMED = {"time": "{}", "omega": "rad/{}"}
 def validate(ds: xr.Dataset) -> xr.Dataset:
     """Return `ds` unchanged if it follows the schema; else raise with everything that is wrong, one problem a line.
 
-    Dims beyond those of the schema (`seed`, a swept parameter) are allowed in front. Labels may lie on dims of their own
-    where the recording has none of the schema's, such as the region of a channel.
+    Dims beyond those of the schema (`seed`, a swept parameter) are allowed in front. Labels may lie on dims of their
+    own where the recording has none of those of the schema, such as the region of a channel.
     """
     problems = _version_problems(ds.attrs)
     for name, rule in VARIABLES.items():
