@@ -24,10 +24,19 @@ EVERY = [
     for tier in variant.tiers
 ]
 PARAMETERS = {
-    "frame": {"linear": 500, "mlp_8k": 7_690, "mlp_47k": 46_990, "mlp_206k": 205_650, "oscillator": 46_177},
+    "frame": {
+        "linear": 500,
+        "mlp_8k": 7_690,
+        "mlp_47k": 46_990,
+        "mlp_206k": 205_650,
+        "oscillator": 46_177,
+        "frame_best": 41_292,
+    },
     "parameters": {"oscillator_47k": 46_177, "mlp_47k": 46_990, "oscillator_206k": 205_987, "mlp_206k": 205_650},
-    "rows": {"lstm": 82_186, "gru": 61_962, "bias_-5": 32_548, "bias_0": 32_548},
-}  # fmt: skip
+    "chunks": {"chunks_best": 33_877},
+    "rows": {"lstm": 82_186, "gru": 61_962, "bias_-5": 32_548, "bias_0": 32_548, "rows_best": 35_813},
+    "pixels": {"pixels_best": 78_949},
+}
 LIMITS = {"rows/rows_best": 36_500, "frame/frame_best": 47_000, "pixels/pixels_best": 136_000}
 
 
