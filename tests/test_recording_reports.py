@@ -28,6 +28,7 @@ def run(tmp_path_factory):
     return prepared
 
 
+@pytest.mark.slow
 def test_a_run_is_recorded_and_drawn(run):
     ds = reports.record_run(run.folder, samples=5)
     x, target, _ = run.data.samples("validation")

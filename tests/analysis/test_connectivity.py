@@ -12,7 +12,7 @@ PHASE_MEASURES = ["plv", "ppc", "pli", "dpli", "wpli", "wpli2_debiased"]
 
 
 @pytest.mark.parametrize("name", PAIR_MEASURES)
-@pytest.mark.parametrize("dtype", [np.complex64, np.complex128])
+@pytest.mark.parametrize("dtype", [np.complex64, pytest.param(np.complex128, marks=pytest.mark.slow)])
 def test_measure_equals_its_numpy_oracle(name, dtype):
     ours, oracle = PAIR_MEASURES[name]
     z = states(dtype=dtype)

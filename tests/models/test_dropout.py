@@ -27,7 +27,9 @@ def test_dropout_changes_nothing_outside_of_training(backend):
     assert not torch.equal(plain(sequence()).logits, noisy.train()(sequence()).logits)
 
 
-@pytest.mark.parametrize("backend", [lambda p: CompiledModel(p, torch.float64), ReferenceModel])
+@pytest.mark.parametrize(
+    "backend", [lambda p: CompiledModel(p, torch.float64), pytest.param(ReferenceModel, marks=pytest.mark.slow)]
+)
 def test_dropout_of_a_linear_path_keeps_the_mean_of_what_it_drives(backend):
     model = backend(lower(network(0.5, 0.0))).eval()
     x = sequence()

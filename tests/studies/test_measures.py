@@ -75,7 +75,7 @@ def test_no_peak_is_above_the_limit_and_none_below_the_mean(bound, data):
     assert all(mean <= peak <= bound for mean, peak in zip(means, peaks, strict=True))
 
 
-@pytest.mark.parametrize("rate", ["sigmoid", "exact"])
+@pytest.mark.parametrize("rate", ["sigmoid", pytest.param("exact", marks=pytest.mark.slow)])
 def test_a_saturated_rate_has_no_gradient(rate, data):
     open_, shut = (one_population(rate=rate, bias=0.0, tau=tau) for tau in (1.0, 0.01))
     assert values("rate_gradient", open_, data)[0] > 0

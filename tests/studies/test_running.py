@@ -185,6 +185,7 @@ def build(features, labels, dt, seed, backbone):
 """
 
 
+@pytest.mark.slow
 def test_a_missing_backbone_is_trained_first(studies, places):
     Path("small.py").write_text(FACTORY)
     (studies / "tiny.yaml").write_text(
@@ -246,6 +247,7 @@ def test_what_is_wrong_with_any_variant_is_said_before_the_first_runs(studies, p
     assert not counted
 
 
+@pytest.mark.slow
 def test_the_list_says_the_minutes_that_were_measured(places, capsys):
     main(["reproduce", "tiny", "--only", "wide", "--seeds", "0"])
     rows = places.table("tiny").rows()
