@@ -233,14 +233,14 @@ def test_control_c_leaves_a_run_that_resumes(tmp_path):
         assert time.monotonic() < deadline
         time.sleep(0.2)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     run = only_run(tmp_path)
     assert process.returncode == 130, err
     assert f"interrupted; nfsim train resume=runs/{run.name} goes on" in err
     assert "Traceback" not in out + err
     done = len((run / "history.csv").read_text().splitlines()) - 1
     resumed = nfsim_process("train", f"resume={run}", f"trainer.epochs={done + 2}", cwd=tmp_path)
-    out, err = resumed.communicate(timeout=120)
+    out, err = resumed.communicate(timeout=300)
     assert resumed.returncode == 0, err
     assert json.loads((run / "metrics.json").read_text())["epochs"] == done + 2
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import networks
@@ -13,7 +13,7 @@ from nfsim.models.reference import ReferenceModel
 from nfsim.regions import presets
 
 SMALL = settings(networks.SETTINGS, max_examples=20)
-LARGE = settings(SMALL, max_examples=120)
+LARGE = settings(SMALL, max_examples=80)
 
 # Both run in float64. A call adds up to ten ticks of a few hundred products each of order one, so that rounding stays
 # below 1e-12; the gradient passes 1/sqrt(1e-5) where a silent source is normalised, hence 1e-9.
@@ -24,6 +24,11 @@ def outputs(model, call):
     """Everything that a call returns, by name."""
     out = model(call["x"], call["state"], dt=call["dt"], lengths=call["lengths"], record=RECORDABLE)
     return {"logits at the end": out.logits, **out.state, **out.record}
+
+
+def stays_bounded(values):
+    """Whether a network settles: without a limiter, a coupling that is strong for its step diverges in both alike."""
+    return all(bool((value.abs() < 1e6).all()) for value in values.values())
 
 
 def random_sum(values):
@@ -53,6 +58,7 @@ def check_agreement(net, call, seed):
         gradients[name] = {
             k: torch.zeros_like(leaf) if g is None else g for (k, leaf), g in zip(leaves.items(), grads, strict=True)
         }
+    assume(stays_bounded(results["reference"]))
     for kind in (results, gradients):
         assert kind["compiled"].keys() == kind["reference"].keys()
         for name, expected in kind["reference"].items():
@@ -87,6 +93,7 @@ def check_single_precision(data, net):
     call["x"] = call["x"].float()
     call["state"] = call["state"] and {name: value.float() for name, value in call["state"].items()}
     found, expected = (outputs(model, call) for model in (single, reference))
+    assume(stays_bounded(expected))
     for name, value in expected.items():
         assert found[name].dtype in (torch.float32, torch.complex64), name
         largest = max(1.0, value.abs().max().item()) if value.numel() else 1.0
