@@ -227,7 +227,11 @@ def test_arguments_follow_the_signature():
 
 @pytest.mark.slow
 def test_control_c_leaves_a_run_that_resumes(tmp_path):
-    process = nfsim_process("train", *QUICK, "trainer.epochs=100000", "logger=csv", cwd=tmp_path)
+    def heard() -> None:  # a shell starts jobs in the background deaf to SIGINT, and their children inherit that
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    words = ("train", *QUICK, "trainer.epochs=100000", "logger=csv")
+    process = nfsim_process(*words, cwd=tmp_path, preexec_fn=heard)
     deadline = time.monotonic() + 90
     while not list(tmp_path.glob("runs/*/last.ckpt")):
         assert time.monotonic() < deadline
