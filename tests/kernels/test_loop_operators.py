@@ -26,6 +26,7 @@ def arguments(**options):
     return caught[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"thalamus": False, "coupling": False, "rotation": "none"}])
 def test_operator_keeps_the_rules_of_torch(options):
     *values, _ = arguments(B=1, T=2, **options)

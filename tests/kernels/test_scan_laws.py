@@ -20,7 +20,7 @@ close = torch.testing.assert_close
 FLOAT32 = {"rtol": 2e-5, "atol": 2e-6}  # some 30 roundings of 6e-8 along ten steps of numbers around 1
 
 EXACT, SIGMOID = {"gate": "exact"}, {"gate": "sigmoid"}
-# Gate "exact" in float64, "none" and "sigmoid" in float32; the other combinations of gate and precision are `slow`.
+# Gate "exact" in float64 and "sigmoid" in float32; the other combinations of gate and precision are `slow`.
 CASES = {
     "exact": (cfc_scan, cfc_inputs(2, 4, 3), EXACT),
     "exact, shared rates, own turns": (cfc_scan, cfc_inputs(2, 3, 2, each_rate=False, turn="each"), EXACT),
@@ -30,8 +30,6 @@ CASES = {
 CASES32 = {
     "gated, float32": (gated_scan, gated_inputs(3, 9, 37, dtype=torch.float32), {}),
     "gated from 0, one step, float32": (gated_scan, gated_inputs(2, 1, 2, start=False, dtype=torch.float32), {}),
-    "rates given": (cfc_scan, cfc_inputs(3, 9, 37, dtype=torch.float32), {}),
-    "rates given, shared": (cfc_scan, cfc_inputs(5, 9, 16, each_rate=False, turn=None, dtype=torch.float32), {}),
     "sigmoid": (cfc_scan, cfc_inputs(3, 9, 37, dtype=torch.float32), SIGMOID | {"amplitude": 0.7}),
     "sigmoid, own turns": (cfc_scan, cfc_inputs(3, 9, 50, turn="each", start=False, dtype=torch.float32), SIGMOID),
     "wide": (cfc_scan, cfc_inputs(1, 3, 300, dtype=torch.float32), SIGMOID),
@@ -40,6 +38,8 @@ SLOW = {
     f"{gate}, {dtype}": (cfc_scan, cfc_inputs(2, 3, 3, turn="each", dtype=dtype), {"gate": gate})
     for gate, dtype in [("none", torch.float64), ("sigmoid", torch.float64), ("exact", torch.float32)]
 } | {
+    "rates given": (cfc_scan, cfc_inputs(2, 4, 5, dtype=torch.float32), {}),
+    "rates given, shared": (cfc_scan, cfc_inputs(3, 4, 4, each_rate=False, turn=None, dtype=torch.float32), {}),
     "gated": (gated_scan, gated_inputs(2, 4, 3), {}),
     "gated from 0, one step": (gated_scan, gated_inputs(2, 1, 2, start=False), {}),
     "gated, one node": (gated_scan, gated_inputs(1, 4, 1), {}),

@@ -25,6 +25,7 @@ def threads():
     torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dlast_only", [False, True])
 def test_operators_keep_torchs_rules(dlast_only):
     """Schema, fake tensors, autograd registration and tracing, as torch.library checks them."""

@@ -95,7 +95,8 @@ VARIANTS = [
     pytest.param({"rate": "exact", "bias": 0.0}, marks=pytest.mark.slow),  # a kernel of its own to compile
     *({"learn_bias": False}, {"omega": 0.0}, {"shuffle": True}),
     *({"limiter": "clamp", "amplitude": 10.0}, {"limiter": "none"}, {"scaling": "none"}, {"scaling": "max"}),
-    *({"trn": False}, {"feedback": False}, {"nuclei": 0}, {"neighbours": 0}),
+    *({"trn": False}, {"feedback": False}, {"neighbours": 0}),
+    pytest.param({"nuclei": 0}, marks=pytest.mark.slow),  # a kernel of its own to compile
 ]
 
 
