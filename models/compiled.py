@@ -3,9 +3,13 @@
 B batch, T tick, N node. States are real, [..., 2, N].
 """
 
+import math
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from nfsim.compiler.kernels import against_streaming
 from nfsim.compiler.program import FUSED, SCAN, Program
 from nfsim.models import cell, guard
 from nfsim.models.ambassador import make_router
@@ -14,7 +18,9 @@ from nfsim.models.model import AbstractModel, Call, Output
 from nfsim.models.readout import Readout
 from nfsim.models.router import Router
 from nfsim.models.stage import Run, Stage, stages
+from nfsim.models.tape import Player, Recorder, fits
 from nfsim.models.ticks import run_ticks
+from nfsim.values import is_number
 
 
 class CompiledModel(AbstractModel):
@@ -31,6 +37,9 @@ class CompiledModel(AbstractModel):
         v0 = [torch.full((p.size,), p.dynamics.prior_variance, dtype=dtype) for p in flat.populations.values()]
         self.prior = self.values.keep("prior_variance", torch.cat(v0))
         self.router = make_router(connectome, self.paths, tuple(flat.nuclei), self.values)
+        self.streams = not any(against_streaming(connectome.network))
+        self.drops = any(p.dropout for p in (*flat.projections.values(), *flat.readouts.values()))
+        self._taped: tuple[object, Player] | None = None
 
     def _shared_relays(self) -> Router | None:
         """One router for the nuclei of all scanned stages that listen to the input alone: one product routes all."""
@@ -61,6 +70,42 @@ class CompiledModel(AbstractModel):
         xr, xi = torch.cat([last[p] for p in self.paths], dim=-1).unbind(1)
         record = self._record(run, call) if call.record else {}
         return Output(self._logits(run, call, last), {"xr": xr, "xi": xi} | self._carried(run), record)
+
+    def step(self, x: Tensor, state: dict[str, Tensor] | None = None, *, dt: float | Tensor | None = None) -> Output:
+        """One input step x [batch, feature], from `state`: the streaming form, with the numbers of the sequence.
+
+        Without gradients on the CPU it is one call, which plays a tape of the step. The tape is written anew, at the
+        cost of some steps, after any change of a parameter that torch counts: an optimizer's, `load_state_dict`, any
+        operation in place. Of changes through `.data` or numpy torch knows nothing, nor does the tape.
+        """
+        if self._plays(x, state, dt):
+            found = self._player(x, dt)(x, state, len(self.labels))
+            if found is not None:
+                return Output(*found, {})
+        return super().step(x, state, dt=dt)  # also for what is refused, with the reason
+
+    def _plays(self, x: Any, state: Any, dt: Any) -> bool:
+        """Whether a step can be played from the tape."""
+        if not self.streams or self.guard or torch.is_grad_enabled() or (self.training and self.drops):
+            return False
+        if torch.compiler.is_compiling() or not (dt is None or (is_number(dt) and 0 < dt < math.inf)):
+            return False
+        if not (fits(like := self.values.one(), like) and fits(x, like, self.features)):
+            return False
+        nodes = self.carried["xr"]
+        return state is None or (
+            isinstance(state, dict)
+            and state.keys() == self.carried.keys()
+            and all(fits(z, like, nodes) and len(z) == len(x) for z in state.values())
+        )
+
+    def _player(self, x: Tensor, dt: float | None) -> Player:
+        """The tape for the parameters of this moment."""
+        dt = self.network.dt if dt is None else dt
+        now = float(dt), self.values.stamp()
+        if self._taped is None or self._taped[0] != now:
+            self._taped = now, Recorder(self, dt).record()
+        return self._taped[1]
 
     def _carried(self, run: Run) -> dict[str, Tensor]:
         """What `self.carried` names beside xr and xi, after each sample's last tick."""

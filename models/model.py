@@ -187,7 +187,7 @@ class AbstractModel(nn.Module):
                 f"x has shape {tuple(x.shape)}; give [batch, time, {self.features}] ({inputs}), "
                 "with at least one sample and step"
             )
-        like = next(iter(self.values.learned.values()))
+        like = self.values.one()
         if not x.is_floating_point():
             raise TypeError(f"x has dtype {x.dtype}; give {like.dtype}, as x.to({like.dtype})")
         if x.device != like.device:

@@ -192,14 +192,7 @@ class Stage:
 
     def _driven_from_outside(self, path: str, run: Run, smooth: list[Coupling]) -> Tensor:
         drives = [d for d in self.outer if d.target == path]
-        bias, phase = self.values[f"{path}:drive_bias"], f"{path}:phase"
-        bias = turn_rows(bias, self.values[phase]) if phase in self.values else bias
-        rows = [d.weight() for d in drives]
-        if smooth:
-            whole = cat([*rows, bias.unsqueeze(-1)])
-            whole = sum((k.pull(whole) for k in smooth), start=whole)
-            *rows, bias = whole.split([*(w.shape[-1] for w in rows), 1], dim=-1)
-            bias = bias.squeeze(-1)
+        rows, bias = self.outer_weights(path, smooth)
         held: Tensor | None = None
         added: Tensor | None = None
         for d, weight in zip(drives, rows, strict=True):
@@ -211,6 +204,18 @@ class Stage:
         u = add(None if held is None else run.hold(held), added)
         u = bias.expand(run.x.shape[0], run.x.shape[1] * run.ticks, -1) if u is None else u
         return u.unflatten(-1, (2, -1))
+
+    def outer_weights(self, path: str, smooth: list[Coupling]) -> tuple[list[Tensor], Tensor]:
+        """Weights (2n, S) of the outer drives of a population and their bias (2n,), the couplings `smooth` included."""
+        bias, phase = self.values[f"{path}:drive_bias"], f"{path}:phase"
+        bias = turn_rows(bias, self.values[phase]) if phase in self.values else bias
+        rows = [d.weight() for d in self.outer if d.target == path]
+        if smooth:
+            whole = cat([*rows, bias.unsqueeze(-1)])
+            whole = sum((k.pull(whole) for k in smooth), start=whole)
+            *rows, bias = whole.split([*(w.shape[-1] for w in rows), 1], dim=-1)
+            bias = bias.squeeze(-1)
+        return list(rows), bias
 
     def gate(self, c: Constants, gain: Tensor | None, dt: Tensor | float) -> Tensor:
         """What the update rate is made of [..., N]: ``g lambda dt / tau``, plus the bias if the rate is a sigmoid."""

@@ -21,6 +21,7 @@ class Values(nn.Module):
         self.dtype = dtype
         learned, fixed = draw(connectome)
         self.learned = nn.ParameterDict({name: nn.Parameter(value.to(dtype)) for name, value in learned.items()})
+        self.fixed = tuple(fixed)
         for name, value in fixed.items():
             self.register_buffer(name, value.to(dtype))
 
@@ -31,6 +32,15 @@ class Values(nn.Module):
 
     def __contains__(self, name: str) -> bool:
         return name in self.learned or name in self._buffers
+
+    def stamp(self) -> tuple[tuple[int, int], ...]:
+        """Where every value lies, and how often torch has seen it change: equal stamps, equal values."""
+        drawn = (*self.learned._parameters.values(), *(self._buffers[name] for name in self.fixed))
+        return tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in drawn if p is not None)
+
+    def one(self) -> Tensor:
+        """A learned parameter, for the dtype and the device of all."""
+        return next(iter(self.learned.values()))
 
     def keep(self, name: str, value: Tensor) -> str:
         """Hold a tensor that follows from the declaration, such as an index, so that it moves with the model."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from nfsim.compiler.program import DENSE, SPARSE, listing
-from nfsim.network import Flat
+from nfsim.network import Flat, Network
 from nfsim.ties import gated, listens
 from nfsim.values import one_of
 
@@ -61,3 +61,16 @@ def against_fusing(flat: Flat, members: tuple[str, ...]) -> Iterator[str]:
         heard = {p for p, _ in listens(flat, n)}
         if not heard <= inside:
             yield f"nucleus {n} listens to an earlier stage"
+
+
+def against_streaming(network: Network) -> Iterator[str]:
+    """Why a step of a network cannot be played from a tape; nothing where it can."""
+    flat = network.flat
+    if hebbian := tuple(n for n, p in flat.projections.items() if p.memory == "hebbian"):
+        yield f"couplings have Hebbian memory: {listing(hebbian)}"
+    if gated_memory := tuple(p for p in flat.populations if flat.populations[p].dynamics.memory == "gated"):
+        yield f"populations have gated memory: {listing(gated_memory)}"
+    if others := tuple(n for n in flat.nuclei if flat.nuclei[n].gating in ("ambassador", "attention")):
+        yield f"nuclei act by ambassadors or attention: {listing(others)}"
+    if network.ticks > 1 and any(r.when == "mean" for r in flat.readouts.values()):
+        yield "the readout is a mean over several ticks"

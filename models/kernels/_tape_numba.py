@@ -1,0 +1,237 @@
+"""The instructions of a tape, and the loop that reads them: one input step of a network, sample after sample.
+
+An instruction is a row of whole numbers: its code, then its operands. Offsets reach into three flat arrays: `memory`,
+what a step computes, `weight`, what it does not, and `index`, the nodes and edges of couplings. Values per node lie in
+blocks of 2N, xr of all nodes and then xi.
+
+Every instruction is compiled by itself, so that its loop knows few arrays: LLVM vectorises it after a test of overlap.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import IntEnum
+from typing import Any
+
+import numba
+import numpy as np
+
+from nfsim.models.kernels._loops_numba import _EXACT, _SIGMOID, CACHE, _flush, _rate
+
+OPERANDS = 12
+EPS, NORMALISE_EPS = 1e-6, 1e-5  # of nfsim.models.cell.EPS and nfsim.models.drive.NORMALISE_EPS
+_MATH: dict[str, Any] = {"fastmath": {"contract", "nsz", "reassoc"}, "error_model": "numpy"}
+_STEP: Any = numba.njit(inline="never", **_MATH)
+
+
+class Op(IntEnum):
+    """Codes of the instructions, named as the functions that they call."""
+
+    LOAD = 0
+    COPY = 1
+    PRODUCT = 2
+    DIVIDE = 3
+    ACTIVATE = 4
+    RATES = 5
+    MEANS = 6
+    MULTIPLY = 7
+    GAIN = 8
+    PULL = 9
+    UPDATE = 10
+
+
+ACTIVATIONS = {"gelu": 0, "relu": 1, "tanh": 2}
+
+
+@_STEP
+def _load(memory, weight, to, w, n):
+    """memory = weight."""
+    for j in range(n):
+        memory[to + j] = weight[w + j]
+
+
+@_STEP
+def _copy(memory, to, at, n):
+    """memory = memory."""
+    for j in range(n):
+        memory[to + j] = memory[at + j]
+
+
+@_STEP
+def _product(memory, weight, to, at, w, rows, columns):
+    """y += W x, with W held by columns: four of them at a time, so that y is read and written once for four."""
+    for i in range(0, columns - columns % 4, 4):
+        a, b, c, d = memory[at + i], memory[at + i + 1], memory[at + i + 2], memory[at + i + 3]
+        w0 = w + i * rows
+        w1, w2, w3 = w0 + rows, w0 + 2 * rows, w0 + 3 * rows
+        for j in range(rows):
+            total = a * weight[w0 + j] + b * weight[w1 + j] + c * weight[w2 + j] + d * weight[w3 + j]
+            memory[to + j] += total
+    for i in range(columns - columns % 4, columns):
+        a, w0 = memory[at + i], w + i * rows
+        for j in range(rows):
+            memory[to + j] += a * weight[w0 + j]
+
+
+@_STEP
+def _divide(memory, at, n, parts):
+    """Divisive normalisation, y / sqrt(mean |y|^2 + eps), of n values, `parts` of them per node."""
+    power = memory[at] * 0
+    for j in range(n):
+        power += memory[at + j] * memory[at + j]
+    scale = type(power)(1 / math.sqrt(power * parts / n + NORMALISE_EPS))
+    for j in range(n):
+        memory[at + j] *= scale
+
+
+@_STEP
+def _activate(memory, at, n, kind):
+    """The nonlinearity of hidden units."""
+    half, one = type(memory[at])(0.5), type(memory[at])(1)
+    root = type(memory[at])(math.sqrt(0.5))
+    for j in range(n):
+        y = memory[at + j]
+        if kind == 0:
+            y = half * y * (one + math.erf(y * root))
+        elif kind == 1:
+            y = max(y, y * 0)
+        else:
+            y = math.tanh(y)
+        memory[at + j] = y
+
+
+@_STEP
+def _rates(memory, to, at, n, N):
+    """|z| of n nodes."""
+    eps = type(memory[at])(EPS * EPS)
+    for j in range(n):
+        re, im = memory[at + j], memory[at + N + j]
+        memory[to + j] = math.sqrt(re * re + im * im + eps)
+
+
+@_STEP
+def _means(memory, to, at, n, N):
+    """Means over n nodes of xr, xi and |z|."""
+    re = im = rate = memory[at] * 0
+    eps = type(re)(EPS * EPS)
+    for j in range(n):
+        a, b = memory[at + j], memory[at + N + j]
+        re += a
+        im += b
+        rate += math.sqrt(a * a + b * b + eps)
+    memory[to], memory[to + 1], memory[to + 2] = re / n, im / n, rate / n
+
+
+@_STEP
+def _multiply(memory, to, at, n):
+    """y *= x."""
+    for j in range(n):
+        memory[to + j] *= memory[at + j]
+
+
+@_STEP
+def _gain(memory, weight, to, n, K, Q, query, shift, place, share, state, N):
+    """g += sum_k share_k sigmoid(query_k . (xr, xi, p) + shift_k), `share` by nuclei of n nodes each."""
+    for k in range(K):
+        q = query + Q * k
+        a0, a1, a2, b = memory[q + Q - 3], memory[q + Q - 2], memory[q + Q - 1], memory[shift + k]
+        s0, s1, s = memory[q] * (Q == 5), memory[q + 1] * (Q == 5), share + k * n
+        for j in range(n):
+            logit = a0 * weight[place + j] + a1 * weight[place + N + j] + a2 * weight[place + 2 * N + j] + b
+            logit += s0 * memory[state + j] + s1 * memory[state + N + j]
+            memory[to + j] += weight[s + j] * _rate(logit, _SIGMOID)[0]
+
+
+@_STEP
+def _pull(memory, weight, index, to, at, nodes, count, starts, sources, w, N):
+    """F_i += sum_j K_ij (z_j - z_i) of `count` nodes, in compressed sparse rows."""
+    for k in range(count):
+        node = index[nodes + k]
+        here, across = memory[at + node], memory[at + N + node]
+        re = im = here * 0
+        for e in range(index[starts + k], index[starts + k + 1]):
+            j = at + index[sources + e]
+            re += weight[w + e] * (memory[j] - here)
+            im += weight[w + e] * (memory[j + N] - across)
+        memory[to + node] += re
+        memory[to + N + node] += im
+
+
+@_STEP
+def _update(memory, weight, z, drive, pull, gain, node, constants, first, n, N):
+    """Limiter, rate, rotation and update of nodes first .. first + n, `node` per-node constants in rows of N.
+
+    The rows: rate * dt, bias, whether exact, cos, sin, 1 / A^2, 1 / A of a clamp, and where the gain acts (time, drive,
+    coupling).
+    """
+    one, zero = type(memory[z])(1), type(memory[z])(0)
+    eps = type(one)(EPS * EPS)
+    for a in range(first, first + n):
+        c = constants + a
+        g = memory[gain + a]
+        at_drive = g if weight[c + 8 * N] > zero else one
+        at_pull = g if weight[c + 9 * N] > zero else one
+        vr = at_drive * memory[drive + a] + at_pull * memory[pull + a]
+        vi = at_drive * memory[drive + N + a] + at_pull * memory[pull + N + a]
+        m = one / math.sqrt(one + (vr * vr + vi * vi) * weight[c + 5 * N])
+        gate = weight[c] * (g if weight[c + 7 * N] > zero else one) + weight[c + N]
+        exact = weight[c + 2 * N] > zero
+        rate, rest, _ = _rate(gate, _EXACT) if exact else _rate(gate, _SIGMOID)
+        re, im, cos, sin = memory[z + a], memory[z + N + a], weight[c + 3 * N], weight[c + 4 * N]
+        new_r = _flush(rest * (cos * re - sin * im) + rate * m * vr)
+        new_i = _flush(rest * (cos * im + sin * re) + rate * m * vi)
+        over = math.sqrt(new_r * new_r + new_i * new_i + eps) * weight[c + 6 * N]
+        shrink = one / over if over > one else one
+        memory[node + a], memory[node + N + a] = new_r * shrink, new_i * shrink
+
+
+@numba.njit(cache=CACHE, **_MATH)
+def play(tape, index, weight, memory, places, x, xr, xi, logits, new_xr, new_xi):
+    """Read the tape once for each sample; False where an input or a state is not finite.
+
+    Parameters
+    ----------
+    places : offsets in memory of x, the state before, the state after, and the logits.
+    x, xr, xi, logits, new_xr, new_xi : [B, ...]; the last three are written.
+    """
+    B, F = x.shape
+    N, L = xr.shape[1], logits.shape[1]
+    for b in range(B):
+        total = memory[0] * 0
+        for j in range(F):
+            memory[places[0] + j] = x[b, j]
+            total += x[b, j] * 0
+        for j in range(N):
+            memory[places[1] + j], memory[places[1] + N + j] = xr[b, j], xi[b, j]
+            total += xr[b, j] * 0 + xi[b, j] * 0
+        if not total == 0:
+            return False
+        for k in range(len(tape)):
+            op, o = tape[k, 0], tape[k]
+            if op == Op.LOAD:
+                _load(memory, weight, o[1], o[2], o[3])
+            elif op == Op.COPY:
+                _copy(memory, o[1], o[2], o[3])
+            elif op == Op.PRODUCT:
+                _product(memory, weight, o[1], o[2], o[3], o[4], o[5])
+            elif op == Op.DIVIDE:
+                _divide(memory, o[1], o[2], o[3])
+            elif op == Op.ACTIVATE:
+                _activate(memory, o[1], o[2], o[3])
+            elif op == Op.RATES:
+                _rates(memory, o[1], o[2], o[3], N)
+            elif op == Op.MEANS:
+                _means(memory, o[1], o[2], o[3], N)
+            elif op == Op.MULTIPLY:
+                _multiply(memory, o[1], o[2], o[3])
+            elif op == Op.GAIN:
+                _gain(memory, weight, o[1], o[2], o[3], o[4], o[5], o[6], o[7], o[8], o[9], N)
+            elif op == Op.PULL:
+                _pull(memory, weight, index, o[1], o[2], o[3], o[4], o[5], o[6], o[7], N)
+            elif op == Op.UPDATE:
+                _update(memory, weight, o[1], o[2], o[3], o[4], o[5], o[6], o[7], o[8], N)
+        for j in range(N):
+            new_xr[b, j], new_xi[b, j] = memory[places[2] + j], memory[places[2] + N + j]
+        for j in range(L):
+            logits[b, j] = memory[places[3] + j]
+    return True
