@@ -3,7 +3,6 @@
 B batch, T tick, N node. States are real, [..., 2, N].
 """
 
-import math
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ from nfsim.models.model import AbstractModel, Call, Output
 from nfsim.models.readout import Readout
 from nfsim.models.router import Router
 from nfsim.models.stage import Run, Stage, stages
-from nfsim.models.tape import Player, Recorder, fits
+from nfsim.models.tape import Player, Recorder
 from nfsim.models.ticks import run_ticks
 from nfsim.values import is_number
 
@@ -39,7 +38,7 @@ class CompiledModel(AbstractModel):
         self.router = make_router(connectome, self.paths, tuple(flat.nuclei), self.values)
         self.streams = not any(against_streaming(connectome.network))
         self.drops = any(p.dropout for p in (*flat.projections.values(), *flat.readouts.values()))
-        self._taped: tuple[object, Player] | None = None
+        self._tape: Player | None = None
 
     def _shared_relays(self) -> Router | None:
         """One router for the nuclei of all scanned stages that listen to the input alone: one product routes all."""
@@ -78,34 +77,26 @@ class CompiledModel(AbstractModel):
         cost of some steps, after any change of a parameter that torch counts: an optimizer's, `load_state_dict`, any
         operation in place. Of changes through `.data` or numpy torch knows nothing, nor does the tape.
         """
-        if self._plays(x, state, dt):
-            found = self._player(x, dt)(x, state, len(self.labels))
+        if self.streams and not (torch.is_grad_enabled() or self.guard or torch.compiler.is_compiling()):
+            player = self._player(self.network.dt if dt is None else dt)
+            found = player(x, state) if player else None
             if found is not None:
                 return Output(*found, {})
         return super().step(x, state, dt=dt)  # also for what is refused, with the reason
 
-    def _plays(self, x: Any, state: Any, dt: Any) -> bool:
-        """Whether a step can be played from the tape."""
-        if not self.streams or self.guard or torch.is_grad_enabled() or (self.training and self.drops):
-            return False
-        if torch.compiler.is_compiling() or not (dt is None or (is_number(dt) and 0 < dt < math.inf)):
-            return False
-        if not (fits(like := self.values.one(), like) and fits(x, like, self.features)):
-            return False
-        nodes = self.carried["xr"]
-        return state is None or (
-            isinstance(state, dict)
-            and state.keys() == self.carried.keys()
-            and all(fits(z, like, nodes) and len(z) == len(x) for z in state.values())
-        )
+    def _player(self, dt: Any) -> Player | None:
+        """The tape for the parameters of this moment; None where there can be none."""
+        drawn = self.values.drawn()
+        if self._tape is None or not self._tape.holds(dt, drawn):
+            self._tape = None
+            if drawn[0].device.type == "cpu" and is_number(dt) and dt > 0:
+                self._tape = Recorder(self, float(dt)).record()
+        return None if self.training and self.drops else self._tape
 
-    def _player(self, x: Tensor, dt: float | None) -> Player:
-        """The tape for the parameters of this moment."""
-        dt = self.network.dt if dt is None else dt
-        now = float(dt), self.values.stamp()
-        if self._taped is None or self._taped[0] != now:
-            self._taped = now, Recorder(self, dt).record()
-        return self._taped[1]
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """Moved or cast: the tape is of what was before."""
+        self._tape = None
+        return super()._apply(fn, recurse)
 
     def _carried(self, run: Run) -> dict[str, Tensor]:
         """What `self.carried` names beside xr and xi, after each sample's last tick."""

@@ -8,6 +8,7 @@ S value of a source, N node. States are blocks of 2N: xr of all nodes, then xi.
 """
 
 from dataclasses import dataclass, field
+from operator import attrgetter, is_
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,10 +25,8 @@ if TYPE_CHECKING:
     from nfsim.models.compiled import CompiledModel
 
 
-def fits(value: Any, like: Tensor, width: int | None = None) -> bool:
-    """Whether a value is a tensor of numbers on the CPU, of the dtype of `like`, and [B >= 1, width] if one is given."""
-    known = type(value) in (Tensor, torch.nn.Parameter) and value.dtype == like.dtype and value.device.type == "cpu"
-    return known and (width is None or (value.dim() == 2 and value.shape[1] == width and len(value) > 0))
+_STATE = {"xr", "xi"}
+_VERSION = attrgetter("_version")
 
 
 @dataclass
@@ -83,7 +82,7 @@ class Recorder:
         self.model, self.tape = model, Tape()
         connectome = model.program.connectome
         self.flat, self.values, self.nodes = connectome.network.flat, model.values, connectome.nodes
-        self.dt, self.dtype = dt / model.network.ticks, self.values.one().dtype
+        self.whole_dt, self.dt, self.dtype = dt, dt / model.network.ticks, self.values.one().dtype
         self.N = sum(p.size for p in self.flat.populations.values())
         self.first = {p: self.nodes.slices[p].start for p in model.paths}
         self.sizes = {p: self.flat.populations[p].size for p in model.paths}
@@ -107,7 +106,8 @@ class Recorder:
                 self.tape.add(Op.COPY, self.before, self.now, 2 * self.N)
         logits = self._readout()
         starts = [self.model._initial(p) for p in self.model.paths]
-        return Player(self.tape, (self.x, self.before, self.now, logits), torch.cat(starts, dim=-1))
+        places, widths = (self.x, self.before, self.now, logits), (self.model.features, len(self.model.labels))
+        return Player(self.tape, places, torch.cat(starts, dim=-1), widths, self.whole_dt, self.values.drawn())
 
     def _stage(self, stage: Stage, constants: int) -> None:
         """(1) regional means and gain, (2) drive, (3) coupling, (4) steady state, rate and new state."""
@@ -263,23 +263,48 @@ class Player:
     ----------
     places : offsets in memory of x, the state before, the state after, and the logits.
     start : (2, N) the state that a sequence starts from.
+    widths : features and labels.
+    dt, drawn : what it was written for, the duration of a step and every value of the model.
     """
 
-    def __init__(self, tape: Tape, places: tuple[int, ...], start: Tensor):
-        self.tape = np.array(tape.rows, dtype=np.int64)
+    def __init__(
+        self, tape: Tape, places: tuple[int, ...], start: Tensor, widths: tuple[int, int], dt: float, drawn: list[Tensor]
+    ):
+        self.tape = np.array(tape.rows, dtype=np.uintp)
         self.weight = np.concatenate(tape.weights)
         self.index = np.concatenate([*tape.indices, np.zeros(1, dtype=np.int64)])
-        self.size, self.places, self.start = tape.size, np.array(places, dtype=np.int64), start.detach()
+        self.size, self.places = tape.size, np.array(places, dtype=np.uintp)
+        self.start, self.dtype = start.detach(), start.dtype
+        self.features, self.labels, self.nodes = *widths, start.shape[-1]
+        self.dt, self.drawn, self.versions = dt, drawn, list(map(_VERSION, drawn))
 
-    def __call__(self, x: Tensor, state: dict[str, Tensor] | None, labels: int) -> tuple[Tensor, dict[str, Tensor]] | None:
-        """Logits [B, L] and the state after x [B, F]; None where a value is not finite."""
-        B = len(x)
-        before = dict(zip(("xr", "xi"), self.start.expand(B, -1, -1).unbind(1), strict=True)) if state is None else state
-        like: dict[str, Any] = {"dtype": x.dtype}
-        logits, after = torch.empty(B, labels, **like), {p: torch.empty(before[p].shape, **like) for p in ("xr", "xi")}
-        read = [t.detach().contiguous() for t in (x, before["xr"], before["xi"])]
-        arrays = [t.numpy() for t in (*read, logits, after["xr"], after["xi"])]
-        memory = np.empty(self.size, self.weight.dtype)
-        if not play(self.tape, self.index, self.weight, memory, self.places, *arrays):
+    def holds(self, dt: Any, drawn: list[Tensor]) -> bool:
+        """Whether it is the tape for these values, none of them changed since in a way that torch counts."""
+        return dt == self.dt and all(map(is_, drawn, self.drawn)) and list(map(_VERSION, drawn)) == self.versions
+
+    def __call__(self, x: Any, state: Any) -> tuple[Tensor, dict[str, Tensor]] | None:
+        """Logits [B, L] and the state after x [B, F]; None where anything is not as it should be."""
+        if not self._fits(x, self.features):
             return None
-        return logits, after
+        B, N = len(x), self.nodes
+        if state is None:
+            before = list(self.start.expand(B, -1, -1).unbind(1))
+        elif type(state) is dict and state.keys() == _STATE:
+            before = [state["xr"], state["xi"]]
+            if not all(self._fits(z, N) and len(z) == B for z in before):
+                return None
+        else:
+            return None
+        read = [(t if t.is_contiguous() else t.contiguous()).detach().numpy() for t in (x, *before)]
+        kind = self.weight.dtype
+        logits, xr, xi = np.empty((B, self.labels), kind), np.empty((B, N), kind), np.empty((B, N), kind)
+        if not play(self.tape, self.index, self.weight, np.empty(self.size, kind), self.places, *read, logits, xr, xi):
+            return None
+        return torch.from_numpy(logits), {"xr": torch.from_numpy(xr), "xi": torch.from_numpy(xi)}
+
+    def _fits(self, value: Any, width: int) -> bool:
+        """Whether a value is a tensor [B >= 1, width] on the CPU, of the dtype of the tape."""
+        if type(value) is not Tensor or value.dtype != self.dtype or not value.is_cpu:
+            return False
+        shape = value.shape
+        return len(shape) == 2 and shape[1] == width and shape[0] > 0

@@ -6,7 +6,6 @@ from torch import Tensor, nn
 from nfsim.models.parameters import draw
 from nfsim.wiring import Connectome
 
-
 class Values(nn.Module):
     """Every learned parameter and fixed constant of a network, looked up as ``values["v1:rate"]``.
 
@@ -33,14 +32,13 @@ class Values(nn.Module):
     def __contains__(self, name: str) -> bool:
         return name in self.learned or name in self._buffers
 
-    def stamp(self) -> tuple[tuple[int, int], ...]:
-        """Where every value lies, and how often torch has seen it change: equal stamps, equal values."""
-        drawn = (*self.learned._parameters.values(), *(self._buffers[name] for name in self.fixed))
-        return tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in drawn if p is not None)
+    def drawn(self) -> list[Tensor]:
+        """Every parameter and fixed value: what a state dict holds."""
+        return [*self.learned._parameters.values(), *map(self._buffers.__getitem__, self.fixed)]  # type: ignore[list-item]
 
     def one(self) -> Tensor:
         """A learned parameter, for the dtype and the device of all."""
-        return next(iter(self.learned.values()))
+        return next(iter(self.learned._parameters.values()))
 
     def keep(self, name: str, value: Tensor) -> str:
         """Hold a tensor that follows from the declaration, such as an index, so that it moves with the model."""

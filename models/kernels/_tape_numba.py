@@ -1,6 +1,7 @@
 """The instructions of a tape, and the loop that reads them: one input step of a network, sample after sample.
 
-An instruction is a row of whole numbers: its code, then its operands. Offsets reach into three flat arrays: `memory`,
+An instruction is a row of unsigned whole numbers: its code, then its operands. (numba wraps a signed index round where
+it is negative, element by element, and that keeps a loop from being vectorised.) Offsets reach into three flat arrays: `memory`,
 what a step computes, `weight`, what it does not, and `index`, the nodes and edges of couplings. Values per node lie in
 blocks of 2N, xr of all nodes and then xi.
 
@@ -60,17 +61,20 @@ def _copy(memory, to, at, n):
 @_STEP
 def _product(memory, weight, to, at, w, rows, columns):
     """y += W x, with W held by columns: four of them at a time, so that y is read and written once for four."""
-    for i in range(0, columns - columns % 4, 4):
-        a, b, c, d = memory[at + i], memory[at + i + 1], memory[at + i + 2], memory[at + i + 3]
-        w0 = w + i * rows
-        w1, w2, w3 = w0 + rows, w0 + 2 * rows, w0 + 3 * rows
+    one = np.uintp(1)
+    last, fours = at + columns, columns // np.uintp(4)
+    for _ in range(fours):
+        a, b, c, d = memory[at], memory[at + one], memory[at + one + one], memory[at + one + one + one]
+        w1, w2, w3 = w + rows, w + rows + rows, w + rows + rows + rows
         for j in range(rows):
-            total = a * weight[w0 + j] + b * weight[w1 + j] + c * weight[w2 + j] + d * weight[w3 + j]
+            total = a * weight[w + j] + b * weight[w1 + j] + c * weight[w2 + j] + d * weight[w3 + j]
             memory[to + j] += total
-    for i in range(columns - columns % 4, columns):
-        a, w0 = memory[at + i], w + i * rows
+        at, w = at + np.uintp(4), w3 + rows
+    while at < last:
+        a = memory[at]
         for j in range(rows):
-            memory[to + j] += a * weight[w0 + j]
+            memory[to + j] += a * weight[w + j]
+        at, w = at + one, w + rows
 
 
 @_STEP
@@ -119,7 +123,8 @@ def _means(memory, to, at, n, N):
         re += a
         im += b
         rate += math.sqrt(a * a + b * b + eps)
-    memory[to], memory[to + 1], memory[to + 2] = re / n, im / n, rate / n
+    one = np.uintp(1)
+    memory[to], memory[to + one], memory[to + one + one] = re / n, im / n, rate / n
 
 
 @_STEP
@@ -132,25 +137,32 @@ def _multiply(memory, to, at, n):
 @_STEP
 def _gain(memory, weight, to, n, K, Q, query, shift, place, share, state, N):
     """g += sum_k share_k sigmoid(query_k . (xr, xi, p) + shift_k), `share` by nuclei of n nodes each."""
-    for k in range(K):
-        q = query + Q * k
-        a0, a1, a2, b = memory[q + Q - 3], memory[q + Q - 2], memory[q + Q - 1], memory[shift + k]
-        s0, s1, s = memory[q] * (Q == 5), memory[q + 1] * (Q == 5), share + k * n
-        for j in range(n):
-            logit = a0 * weight[place + j] + a1 * weight[place + N + j] + a2 * weight[place + 2 * N + j] + b
-            logit += s0 * memory[state + j] + s1 * memory[state + N + j]
-            memory[to + j] += weight[s + j] * _rate(logit, _SIGMOID)[0]
+    one, y, z = np.uintp(1), place + N, place + N + N
+    for _ in range(K):
+        p = query + Q - one
+        a0, a1, a2, b = memory[p - one - one], memory[p - one], memory[p], memory[shift]
+        if Q == 5:
+            s0, s1 = memory[query], memory[query + one]
+            for j in range(n):
+                logit = a0 * weight[place + j] + a1 * weight[y + j] + a2 * weight[z + j] + b
+                logit += s0 * memory[state + j] + s1 * memory[state + N + j]
+                memory[to + j] += weight[share + j] * _rate(logit, _SIGMOID)[0]
+        else:
+            for j in range(n):
+                logit = a0 * weight[place + j] + a1 * weight[y + j] + a2 * weight[z + j] + b
+                memory[to + j] += weight[share + j] * _rate(logit, _SIGMOID)[0]
+        query, shift, share = query + Q, shift + one, share + n
 
 
 @_STEP
 def _pull(memory, weight, index, to, at, nodes, count, starts, sources, w, N):
     """F_i += sum_j K_ij (z_j - z_i) of `count` nodes, in compressed sparse rows."""
     for k in range(count):
-        node = index[nodes + k]
+        node = np.uintp(index[nodes + k])
         here, across = memory[at + node], memory[at + N + node]
         re = im = here * 0
-        for e in range(index[starts + k], index[starts + k + 1]):
-            j = at + index[sources + e]
+        for e in range(np.uintp(index[starts + k]), np.uintp(index[starts + k + np.uintp(1)])):
+            j = at + np.uintp(index[sources + e])
             re += weight[w + e] * (memory[j] - here)
             im += weight[w + e] * (memory[j + N] - across)
         memory[to + node] += re
@@ -158,8 +170,8 @@ def _pull(memory, weight, index, to, at, nodes, count, starts, sources, w, N):
 
 
 @_STEP
-def _update(memory, weight, z, drive, pull, gain, node, constants, first, n, N):
-    """Limiter, rate, rotation and update of nodes first .. first + n, `node` per-node constants in rows of N.
+def _update(memory, weight, z, drive, pull, gain, new, constants, first, n, N):
+    """Limiter, rate, rotation and update of nodes first .. first + n; `constants` are rows of N.
 
     The rows: rate * dt, bias, whether exact, cos, sin, 1 / A^2, 1 / A of a clamp, and where the gain acts (time, drive,
     coupling).
@@ -168,21 +180,22 @@ def _update(memory, weight, z, drive, pull, gain, node, constants, first, n, N):
     eps = type(one)(EPS * EPS)
     for a in range(first, first + n):
         c = constants + a
+        bias, exact, cos, sin = c + N, c + np.uintp(2) * N, c + np.uintp(3) * N, c + np.uintp(4) * N
+        square, ceiling = c + np.uintp(5) * N, c + np.uintp(6) * N
+        at_time, at_drive, at_pull = c + np.uintp(7) * N, c + np.uintp(8) * N, c + np.uintp(9) * N
         g = memory[gain + a]
-        at_drive = g if weight[c + 8 * N] > zero else one
-        at_pull = g if weight[c + 9 * N] > zero else one
-        vr = at_drive * memory[drive + a] + at_pull * memory[pull + a]
-        vi = at_drive * memory[drive + N + a] + at_pull * memory[pull + N + a]
-        m = one / math.sqrt(one + (vr * vr + vi * vi) * weight[c + 5 * N])
-        gate = weight[c] * (g if weight[c + 7 * N] > zero else one) + weight[c + N]
-        exact = weight[c + 2 * N] > zero
-        rate, rest, _ = _rate(gate, _EXACT) if exact else _rate(gate, _SIGMOID)
-        re, im, cos, sin = memory[z + a], memory[z + N + a], weight[c + 3 * N], weight[c + 4 * N]
-        new_r = _flush(rest * (cos * re - sin * im) + rate * m * vr)
-        new_i = _flush(rest * (cos * im + sin * re) + rate * m * vi)
-        over = math.sqrt(new_r * new_r + new_i * new_i + eps) * weight[c + 6 * N]
+        gd, gp = g if weight[at_drive] > zero else one, g if weight[at_pull] > zero else one
+        vr = gd * memory[drive + a] + gp * memory[pull + a]
+        vi = gd * memory[drive + N + a] + gp * memory[pull + N + a]
+        m = one / math.sqrt(one + (vr * vr + vi * vi) * weight[square])
+        gate = weight[c] * (g if weight[at_time] > zero else one) + weight[bias]
+        rate, rest, _ = _rate(gate, _EXACT) if weight[exact] > zero else _rate(gate, _SIGMOID)
+        re, im = memory[z + a], memory[z + N + a]
+        new_r = _flush(rest * (weight[cos] * re - weight[sin] * im) + rate * m * vr)
+        new_i = _flush(rest * (weight[cos] * im + weight[sin] * re) + rate * m * vi)
+        over = math.sqrt(new_r * new_r + new_i * new_i + eps) * weight[ceiling]
         shrink = one / over if over > one else one
-        memory[node + a], memory[node + N + a] = new_r * shrink, new_i * shrink
+        memory[new + a], memory[new + N + a] = new_r * shrink, new_i * shrink
 
 
 @numba.njit(cache=CACHE, **_MATH)
@@ -194,8 +207,7 @@ def play(tape, index, weight, memory, places, x, xr, xi, logits, new_xr, new_xi)
     places : offsets in memory of x, the state before, the state after, and the logits.
     x, xr, xi, logits, new_xr, new_xi : [B, ...]; the last three are written.
     """
-    B, F = x.shape
-    N, L = xr.shape[1], logits.shape[1]
+    B, F, N, L = len(x), np.uintp(x.shape[1]), np.uintp(xr.shape[1]), np.uintp(logits.shape[1])
     for b in range(B):
         total = memory[0] * 0
         for j in range(F):
@@ -207,7 +219,7 @@ def play(tape, index, weight, memory, places, x, xr, xi, logits, new_xr, new_xi)
         if not total == 0:
             return False
         for k in range(len(tape)):
-            op, o = tape[k, 0], tape[k]
+            op, o = np.int64(tape[k, 0]), tape[k]
             if op == Op.LOAD:
                 _load(memory, weight, o[1], o[2], o[3])
             elif op == Op.COPY:
