@@ -37,7 +37,7 @@ class CompiledModel(AbstractModel):
         self.prior = self.values.keep("prior_variance", torch.cat(v0))
         self.router = make_router(connectome, self.paths, tuple(flat.nuclei), self.values)
         self.streams = not any(against_streaming(connectome.network))
-        self.drops = any(p.dropout for p in (*flat.projections.values(), *flat.readouts.values()))
+        self.drops = self.readout.readout.dropout > 0 or any(p.dropout for p in flat.projections.values())
         self._tape: Player | None = None
 
     def _shared_relays(self) -> Router | None:

@@ -268,7 +268,13 @@ class Player:
     """
 
     def __init__(
-        self, tape: Tape, places: tuple[int, ...], start: Tensor, widths: tuple[int, int], dt: float, drawn: list[Tensor]
+        self,
+        tape: Tape,
+        places: tuple[int, ...],
+        start: Tensor,
+        widths: tuple[int, int],
+        dt: float,
+        drawn: list[Tensor],
     ):
         self.tape = np.array(tape.rows, dtype=np.uintp)
         self.weight = np.concatenate(tape.weights)

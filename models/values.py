@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from nfsim.models.parameters import draw
 from nfsim.wiring import Connectome
 
+
 class Values(nn.Module):
     """Every learned parameter and fixed constant of a network, looked up as ``values["v1:rate"]``.
 
@@ -38,7 +39,7 @@ class Values(nn.Module):
 
     def one(self) -> Tensor:
         """A learned parameter, for the dtype and the device of all."""
-        return next(iter(self.learned._parameters.values()))
+        return next(iter(self.learned.values()))
 
     def keep(self, name: str, value: Tensor) -> str:
         """Hold a tensor that follows from the declaration, such as an index, so that it moves with the model."""

@@ -1,9 +1,9 @@
 """The instructions of a tape, and the loop that reads them: one input step of a network, sample after sample.
 
 An instruction is a row of unsigned whole numbers: its code, then its operands. (numba wraps a signed index round where
-it is negative, element by element, and that keeps a loop from being vectorised.) Offsets reach into three flat arrays: `memory`,
-what a step computes, `weight`, what it does not, and `index`, the nodes and edges of couplings. Values per node lie in
-blocks of 2N, xr of all nodes and then xi.
+it is negative, element by element, and that keeps a loop from being vectorised.) Offsets reach into three flat arrays:
+`memory`, what a step computes, `weight`, what it does not, and `index`, the nodes and edges of couplings. Values per
+node lie in blocks of 2N, xr of all nodes and then xi.
 
 Every instruction is compiled by itself, so that its loop knows few arrays: LLVM vectorises it after a test of overlap.
 """
@@ -216,7 +216,7 @@ def play(tape, index, weight, memory, places, x, xr, xi, logits, new_xr, new_xi)
         for j in range(N):
             memory[places[1] + j], memory[places[1] + N + j] = xr[b, j], xi[b, j]
             total += xr[b, j] * 0 + xi[b, j] * 0
-        if not total == 0:
+        if total != 0:  # not a number, if anything was not finite
             return False
         for k in range(len(tape)):
             op, o = np.int64(tape[k, 0]), tape[k]

@@ -1,4 +1,4 @@
-"""A step that is played from a tape has the numbers of the sequence, follows every change, and refuses what a call does."""
+"""A step that is played from a tape has the numbers of the sequence, follows every change, refuses what a call does."""
 
 import copy
 

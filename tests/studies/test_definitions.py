@@ -35,7 +35,7 @@ PARAMETERS = {
     "parameters": {"oscillator_47k": 46_177, "mlp_47k": 46_990, "oscillator_206k": 205_987, "mlp_206k": 205_650},
     "chunks": {"chunks_best": 33_877},
     "rows": {"lstm": 82_186, "gru": 61_962, "bias_-5": 32_548, "bias_0": 32_548, "rows_best": 35_813},
-    "pixels": {"pixels_best": 78_949},
+    "pixels": {"pixels_best": 28_744},
 }
 LIMITS = {"rows/rows_best": 36_500, "frame/frame_best": 47_000, "pixels/pixels_best": 136_000}
 
