@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nfsim.compiler.kernels import against_streaming
 from nfsim.compiler.program import FUSED, SCAN, Program
 from nfsim.models import cell, guard
 from nfsim.models.ambassador import make_router
@@ -36,7 +35,7 @@ class CompiledModel(AbstractModel):
         v0 = [torch.full((p.size,), p.dynamics.prior_variance, dtype=dtype) for p in flat.populations.values()]
         self.prior = self.values.keep("prior_variance", torch.cat(v0))
         self.router = make_router(connectome, self.paths, tuple(flat.nuclei), self.values)
-        self.streams = not any(against_streaming(connectome.network))
+        self.streams = not program.against_streaming
         self.drops = self.readout.readout.dropout > 0 or any(p.dropout for p in flat.projections.values())
         self._tape: Player | None = None
 

@@ -74,7 +74,7 @@ class Recorder:
 
     Parameters
     ----------
-    model : one whose declaration `nfsim.compiler.kernels.against_streaming` finds nothing against.
+    model : one whose program has nothing against streaming.
     dt : duration of an input step.
     """
 

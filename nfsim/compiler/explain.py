@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from nfsim.compiler.costs import ledger, stability, work
-from nfsim.compiler.kernels import against_streaming
 from nfsim.compiler.program import Program, Stage, listing
 from nfsim.population import GATINGS
 
@@ -27,7 +26,7 @@ def explain(program: Program) -> str:
     assert not isinstance(r.labels, int)  # a readout turns a number into names
     reads = ", ".join(flat.populations_of(r.reads))
     rows += [f"readout   {path}: {r.kind} of {reads}, {r.when} step(s), {len(r.labels)} labels"]
-    against = [f"as a sequence of one: {reason}" for reason in against_streaming(network)]
+    against = [f"as a sequence of one: {reason}" for reason in program.against_streaming]
     rows += [f"step      {how}" for how in against or ["one call on the CPU, without gradients"]]
     rows.append("")
     counts = ledger(program)

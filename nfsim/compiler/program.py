@@ -51,6 +51,8 @@ class Program:
 
     connectome: Connectome
     stages: tuple[Stage, ...]
+    against_streaming: tuple[str, ...] = ()
+    """Why a step cannot be played from a tape; empty where it can."""
 
     def stage_of(self, population: str) -> int:
         """Index of the stage that runs a population."""

@@ -6,7 +6,7 @@ ties it to its own state, directly or by way of others, is found in the declarat
 
 import networkx
 
-from nfsim.compiler.kernels import against_fusing, coupling_kernel
+from nfsim.compiler.kernels import against_fusing, against_streaming, coupling_kernel
 from nfsim.compiler.program import FUSED, SCAN, TICKS, Program, Stage, listing
 from nfsim.ties import Tie, gated, ties
 from nfsim.wiring import Connectome
@@ -58,4 +58,4 @@ def schedule(connectome: Connectome, coupling: str = "auto") -> Program:
                 },
             )
         )
-    return Program(connectome, tuple(stages))
+    return Program(connectome, tuple(stages), tuple(against_streaming(connectome.network)))

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 import networks
 import nfsim
 from nfsim.compiler import lower
-from nfsim.compiler.kernels import against_streaming
 from nfsim.models.compiled import CompiledModel
 from nfsim.regions import presets
 
@@ -49,7 +48,7 @@ def test_a_played_step_has_the_numbers_of_the_sequence(net, data):
             state = out.state
             if model.streams:
                 torch.testing.assert_close(out.logits, whole.record["logits"][:, (k + 1) * net.ticks - 1], **SAME)
-    assert (model._tape is not None) == (not list(against_streaming(net)))
+    assert (model._tape is not None) == (not model.program.against_streaming)
     for name in whole.state:
         torch.testing.assert_close(state[name], whole.state[name], **SAME)
 
