@@ -64,6 +64,11 @@ class MNISTFeatures(AbstractData):
         )
         self._standard: Standard | None = None
 
+    @property
+    def layout(self) -> "Standard":  # type: ignore[override]
+        """Inputs (B, T, F) of samples as `read` stores them, and of images."""
+        return self.standard()
+
     def read(self, split: str) -> Batch:
         """Samples of a split: standardised features (sample, 49), or images where training changes them."""
         standard = self.standard()
@@ -82,7 +87,6 @@ class MNISTFeatures(AbstractData):
             ours = torch.ones(len(raw), dtype=torch.bool)
             ours[self.images.chosen("validation", len(raw))] = False
             self._standard = Standard(backbone, raw[ours].mean(0), raw[ours].std(0), self.steps)
-            self.layout = self._standard  # type: ignore[method-assign]
         return self._standard
 
     def _check_split(self, there: dict[str, Any]) -> None:
