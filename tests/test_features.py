@@ -62,6 +62,13 @@ def test_chunks_are_the_frame_in_seven_rows(trained):
     assert torch.equal(a.reshape(-1, 7, 7), b)
 
 
+def test_samples_as_stored_are_laid_out_without_a_loader(trained):
+    data = features_of(trained)
+    x = data.layout(data.samples("validation").x[:3])  # the layout is looked up before anything is read
+    assert torch.equal(x, features_of(trained).loader("validation").dataset[0, torch.arange(3)].x)
+    assert x.shape == (3, 1, 49)
+
+
 def test_a_smaller_training_split_has_the_same_features(trained):
     whole, part = features_of(trained).samples("train").x, features_of(trained, limit=20).samples("train").x
     assert torch.equal(whole[:20], part)
