@@ -111,7 +111,7 @@ def reproduce(
     nfsim reproduce rows --only lstm,gru --seeds 0,1 a part; several processes may share a study
     nfsim reproduce all --tier full
     nfsim reproduce rows --clean                     drop rows of other settings first
-    nfsim reproduce --report                         write the tables of README.md anew, from results/
+    nfsim reproduce --report                         write README.md's tables and results/README.md anew
 
     A run that was interrupted goes on, a finished one is not repeated. results/NAME.csv has a row for each; the test
     split is met once a run, at its end. Run folders are in runs/reproduce.

@@ -1,18 +1,33 @@
-"""The README's tables of results, written anew from the tables in `results/`."""
+"""The tables of results for readers, written anew from those in `results/`.
+
+The README has the tiers that answer a study at full length; `results/README.md` has the ablations of tier quick, and
+what was measured beside accuracy.
+"""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 
 from nfsim.files import write_text
 from nfsim.studies import summary
 from nfsim.studies.command import Request, hashes
 from nfsim.studies.declaration import TIERS, Study, chosen
+from nfsim.studies.measures import MEASURES
 from nfsim.studies.running import Places
 
 START, END = "<!-- results:start -->", "<!-- results:end -->"
 """Marks in the README; what is between them is written anew."""
+ABLATIONS = """# Ablations
+
+Tier quick: 10,000 training images and 5 epochs, which leaves every model short of what it can do; what counts is the
+difference between the lines of a table. Mean and 95 % t interval over seeds; the test split was met once a run.
+`nfsim reproduce --report` wrote this from the tables beside it.
+"""
+"""How `results/README.md` begins."""
+POINTS = 6
+"""Columns of a table of measurements."""
 
 
 def write(request: Request, readme: Path = Path("README.md")) -> None:
@@ -25,18 +40,43 @@ def write(request: Request, readme: Path = Path("README.md")) -> None:
         raise ValueError(f"{readme}: has no line {START} and after it {END}; put both where the tables belong")
     before, _, rest = text.partition(START)
     _, _, after = rest.partition(END)
-    tables = "\n".join(report(request.places))
+    places = request.places
+    tables = "\n".join(report(places, [tier for tier in TIERS if tier != "quick"]))
     write_text(readme, f"{before}{START}\n\n{tables}\n{END}{after}")
-    Console(highlight=False).print(f"{readme}: tables of {request.places.results} written", soft_wrap=True)
+    ablations = places.results / "README.md"
+    lines = [
+        ABLATIONS,
+        *report(places, ["quick"]),
+        *(line for study in chosen("all") for line in _measured(study, places)),
+    ]
+    write_text(ablations, "\n".join(lines).rstrip() + "\n")
+    Console(highlight=False).print(f"{readme} and {ablations}: tables of {places.results} written", soft_wrap=True)
 
 
-def report(places: Places) -> Iterator[str]:
+def report(places: Places, tiers: Sequence[str]) -> Iterator[str]:
     """Lines of Markdown: for each study and tier that has rows, a table, and one of the pairs."""
     for study in chosen("all"):
         rows = places.table(study.name).rows()
-        for tier in TIERS:
+        for tier in tiers:
             if any(row["tier"] == tier for row in rows):
                 yield from _section(study, tier, rows, places)
+
+
+def _measured(study: Study, places: Places) -> Iterator[str]:
+    """What a study measured beside accuracy: means over seeds, at some of the points."""
+    rows = places.measures(study.name).rows()
+    for name, tier in dict.fromkeys((row["measure"], row["tier"]) for row in rows):
+        values: dict[str, dict[float, list[float]]] = {}
+        for row in rows:
+            if (row["measure"], row["tier"]) == (name, tier):
+                values.setdefault(row["model"], {}).setdefault(float(row["at"]), []).append(float(row["value"]))
+        at = sorted({point for found in values.values() for point in found})
+        shown = [at[round(i)] for i in np.linspace(0, len(at) - 1, min(POINTS, len(at)))]
+        what = (MEASURES[name].__doc__ or "").splitlines()[0]
+        yield f"**{study.name}**, tier {tier}: {name}, mean over seeds. {what}"
+        yield ""
+        cells = [[m, *(f"{np.mean(found[p]):.3g}" if p in found else "" for p in shown)] for m, found in values.items()]
+        yield from _markdown(["model", *(f"at {point:g}" for point in shown)], cells)
 
 
 def _section(study: Study, tier: str, rows: Sequence[summary.Row], places: Places) -> Iterator[str]:

@@ -270,9 +270,15 @@ def test_the_report_writes_what_is_between_the_marks_and_nothing_else(places, ca
     assert text.endswith("<!-- results:end -->\nafter\n")
     assert "old" not in text
     (row,) = (row for row in places.table("tiny").rows() if row["model"] == "wide")
-    assert f"| wide | {int(row['parameters']):,} | 95.50 | {100 * float(row['accuracy']):.2f} | 1 |" in text
+    line = f"| wide | {int(row['parameters']):,} | 95.50 | {100 * float(row['accuracy']):.2f} | 1 |"
+    ablations = places.results / "README.md"
+    assert line not in text, "tier quick has a page of its own"
+    assert line in ablations.read_text()
     main(["reproduce", "--report"])
     assert readme.read_text() == text
+    main(["reproduce", "tiny", "--tier", "full", "--seeds", "0"])
+    main(["reproduce", "--report"])
+    assert "**tiny**, tier full" in readme.read_text()
     readme.write_text("no marks\n")
     assert main(["reproduce", "--report"]) == 1
     assert "has no line <!-- results:start -->" in capsys.readouterr().err
