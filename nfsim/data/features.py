@@ -65,7 +65,7 @@ class MNISTFeatures(AbstractData):
         self._standard: Standard | None = None
 
     @property
-    def layout(self) -> "Standard":  # type: ignore[override]
+    def layout(self) -> "Standard":
         """Inputs (B, T, F) of samples as `read` stores them, and of images."""
         return self.standard()
 
