@@ -46,7 +46,7 @@ class _Tick:
         before = listens | set(stage.router.listens if stage.router else ())
         self.before = {p: run.previous(p).unbind(1) for p in before & earlier}
         self.now = {p: run.z[p].unbind(1) for p in {p for d in stage.inner for p in d.source} & earlier}
-        self.u_now = {p: run.u[p].unbind(1) for p in {p for k in stage.on_drive for p in k.source} & earlier}
+        self.u_now = {p: run.u[p].unbind(1) for p in {p for k in stage.on_drive for p in k.source} & set(run.u)}
         self.dt = run.dt.unbind(1) if isinstance(run.dt, Tensor) else None
         self.turns = [cell.rotation(c.omega, dt) for dt in self.dt or (run.dt,)]
         self.one_dt = run.dt

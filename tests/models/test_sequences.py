@@ -172,3 +172,13 @@ def test_the_model_computes_in_float32_also_for_float64_input_and_under_autocast
     assert mixed.state["xr"].dtype == torch.float32
     # the products run in bfloat16, which has 8 bits: 0.4 % of numbers of order one
     torch.testing.assert_close(mixed.state["xr"], out.state["xr"], rtol=0, atol=0.02)
+
+
+def test_a_loop_may_hear_the_drive_of_a_stage_whose_states_nobody_hears():
+    net = Network("drive only", seed=1)
+    net.add(Input("x", 2), Population("b", 5), Population("c", 5), Readout("out", 2, reads="c"))
+    net.add(Projection("x", "b"), Projection("x", "c"), Projection("c", "c"))
+    net.connect("b", "c", nfsim.Nearest(2), on="drive", kind="coupling")
+    model, x = compiled(net), torch.randn(3, 4, 2, dtype=F64)
+    assert [stage.schedule for stage in model.program.stages] == ["scan", "loop"]
+    torch.testing.assert_close(model(x).logits, model(x, record="z").logits, **SAME)
