@@ -3,6 +3,7 @@
 B batch, T tick, N node. States are real, [..., 2, N].
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -31,6 +32,7 @@ class CompiledModel(AbstractModel):
         self.stages = stages(program, self.values)
         self.readout = Readout(connectome, self.values)
         self.relays = self._shared_relays()
+        self.read_routes = self._read_routes()
         self.edges = {s.key: Edges(s) if s.on_state else None for s in self.stages if s.plan.kernel == FUSED}
         v0 = [torch.full((p.size,), p.dynamics.prior_variance, dtype=dtype) for p in flat.populations.values()]
         self.prior = self.values.keep("prior_variance", torch.cat(v0))
@@ -44,13 +46,22 @@ class CompiledModel(AbstractModel):
         flat = self.network.flat
         free = [s for s in self.stages if s.plan.schedule == "scan" and s.router and not s.router.listens]
         nuclei = tuple(n for s in free for n in s.plan.nuclei)
-        if len(set(nuclei)) < len(nuclei) or len(free) < 2:
+        if len(set(nuclei)) < len(nuclei) or not nuclei:
             return None
         start = 0
         for s in free:
             s.routed = slice(start, start := start + len(s.plan.nuclei))
         paths = {p for s in free for p in s.paths}
         return Router(self.program.connectome, tuple(p for p in flat.populations if p in paths), nuclei, self.values)
+
+    def _read_routes(self) -> slice | list[int] | None:
+        """Which of the shared relays set the gain of what is read; None where the readout routes by itself."""
+        router = self.readout.router
+        if not (self.relays and isinstance(router, Router) and set(router.nuclei) <= set(self.relays.nuclei)):
+            return None
+        index = [self.relays.nuclei.index(n) for n in router.nuclei]
+        together = slice(index[0], index[-1] + 1)
+        return together if index == list(range(together.start, together.stop)) else index
 
     def run(self, call: Call) -> Output:
         """Each stage over the whole sequence; then the readout, the state to continue from, and the record."""
@@ -154,12 +165,20 @@ class CompiledModel(AbstractModel):
         readout, when = self.readout, self.readout.readout.when
         if when == "last":
             steps = None if call.lengths is None else call.lengths - 1
-            return readout.logits(readout.features(last, _at(call.x, steps)))
+            return readout.logits(readout.features(last, _at(call.x, steps), self._route(run, lambda s: _at(s, run.ends))))
         if when == "each":
             ends = {p: z[:, run.ticks - 1 :: run.ticks] for p, z in run.z.items()}
-            return readout.logits(readout.features(ends, call.x))
-        features = readout.features(run.z, run.hold(call.x))
+            each = slice(run.ticks - 1, None, run.ticks)
+            return readout.logits(readout.features(ends, call.x, self._route(run, lambda s: s[:, each])))
+        features = readout.features(run.z, run.hold(call.x), self._route(run, lambda s: s))
         return readout.logits(mean_over_time(features, None if call.lengths is None else call.lengths * run.ticks))
+
+    def _route(self, run: Run, take: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor] | None:
+        """Query and shift of the readout's nuclei in the ticks that `take` takes of them all, if they are known."""
+        if run.routes is None or self.read_routes is None:
+            return None
+        query, shift = (take(s) for s in run.routes)
+        return query[..., self.read_routes, :], shift[..., self.read_routes]
 
     def _steady(self, run: Run) -> dict[str, Tensor]:
         steady: dict[str, Tensor] = {}

@@ -77,7 +77,7 @@ class Coupling:
         if f"{self.key}:laplacian" not in self.values:
             each = both.permute(2, 0, 1).contiguous()
             return self.diffuse(self.weights(), each, each).permute(1, 2, 0).reshape(rows.shape)
-        pulled = (self.values[f"{self.key}:laplacian"] @ both).view(rows.shape)
+        pulled = torch.bmm(self.values[f"{self.key}:laplacian"].expand(2, -1, -1), both).view(rows.shape)
         if self.projection.learnable == "none":
             return pulled
         scale = self.values[f"{self.name}:scale"]

@@ -40,28 +40,27 @@ def _inverse_norm(y: Tensor, parts: int) -> Tensor:
 
 
 class _NormalisedLinear(torch.autograd.Function):
-    """``divisive(y) V^T`` for fewer rows of V than columns: the norm is a factor of the few products, not of y.
+    """``divisive(y) V^T + b`` for fewer rows of V than columns: the norm is a factor of the few products, not of y.
 
     Autograd's own way writes [..., S] seven times, this one twice.
     """
 
     @staticmethod
-    def forward(ctx: Any, y: Tensor, V: Tensor, parts: int) -> Tensor:
-        inverse = _inverse_norm(y, parts)
-        h = F.linear(y, V) * inverse
-        ctx.save_for_backward(y, V, h, inverse)
+    def forward(ctx: Any, y: Tensor, V: Tensor, b: Tensor | None, parts: int) -> Tensor:
+        inverse, products = _inverse_norm(y, parts), F.linear(y, V)
+        ctx.save_for_backward(y, V, products, inverse)
         ctx.parts = parts
-        return h
+        return products * inverse if b is None else torch.addcmul(b, products, inverse)
 
     @staticmethod
-    def backward(ctx: Any, dh: Tensor) -> tuple[Tensor, Tensor, None]:
-        y, V, h, inverse = (t.flatten(0, -2) for t in ctx.saved_tensors)
+    def backward(ctx: Any, dh: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None]:
+        y, V, products, inverse = (t.flatten(0, -2) for t in ctx.saved_tensors)
         dh = dh.flatten(0, -2)
-        # d inverse / dy = -inverse^3 (parts / S) y, and h already holds one factor of it
-        along = (dh * h).sum(-1, keepdim=True) * inverse.square() * (-ctx.parts / y.shape[-1])
+        # d inverse / dy = -inverse^3 (parts / S) y
+        along = (dh * products).sum(-1, keepdim=True) * inverse.pow(3) * (-ctx.parts / y.shape[-1])
         scaled = dh * inverse
         dy = (y * along).addmm_(scaled, V)
-        return dy.view(ctx.saved_tensors[0].shape), scaled.T @ y, None
+        return dy.view(ctx.saved_tensors[0].shape), scaled.T @ y, dh.sum(0) if ctx.needs_input_grad[2] else None, None
 
 
 class Drive:
@@ -127,11 +126,9 @@ class Drive:
         p = self.projection
         if p.rank is None:
             return self._dropped(divisive(y, self.parts) if p.normalise else y)
-        V = self.values[f"{self.name}:hidden"]
-        h = _NormalisedLinear.apply(y, V, self.parts) if p.normalise else F.linear(y, V)
-        return self._dropped(
-            ACTIVATION[p.activation](h + self.values[f"{self.name}:hidden_bias"] if p.activation else h)
-        )
+        V, b = self.values[f"{self.name}:hidden"], self.values[f"{self.name}:hidden_bias"] if p.activation else None
+        h = _NormalisedLinear.apply(y, V, b, self.parts) if p.normalise else F.linear(y, V, b)
+        return self._dropped(ACTIVATION[p.activation](h))
 
     def _dropped(self, y: Tensor) -> Tensor:
         p = self.projection.dropout

@@ -32,17 +32,21 @@ class Readout:
             share = F.one_hot(sectors).T.to(values.dtype)
             self.share = values.keep(f"{self.path}:share", share / share.sum(-1, keepdim=True))
 
-    def features(self, states: dict[str, Tensor], x: Tensor) -> Tensor:
+    def features(
+        self, states: dict[str, Tensor], x: Tensor, route: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
         """What the classifier sees [..., width].
 
-        From states path -> [..., 2, n] and the input [..., F] of the same moment.
+        From states path -> [..., 2, n] and the input [..., F] of the same moment. `route`: query [..., K, Q] and shift
+        [..., K] of its nuclei, where they are known already.
         """
         z = [states[p] for p in self.reads]
         gain: dict[str, Tensor] = {}
         if self.router:
-            w = self.router.assemble()
-            own = torch.cat([states[p] for p in self.gated], dim=-1)
-            g = self.router.gain(*self.router.route(w, self.router.relay(w, x), states), own)
+            if route is None:
+                w = self.router.assemble()
+                route = self.router.route(w, self.router.relay(w, x), states)
+            g = self.router.gain(*route, torch.cat([states[p] for p in self.gated], dim=-1))
             gain = dict(zip(self.gated, g.split([states[p].shape[-1] for p in self.gated], dim=-1), strict=True))
         rates = [modulus(s) * gain.get(p, 1.0) for p, s in zip(self.reads, z, strict=True)]
         parts = [torch.cat(rates, dim=-1)]

@@ -123,17 +123,16 @@ class Router:
         for n in self.partners:
             blocks[self._by_state(n)].append(v[f"{n}:relay"])
         rows = Q * K + P
-        bias = [
-            v[f"{self.nuclei[0]}:query"].new_zeros(Q * K),
-            *(v[f"{n}:relay_bias"].unsqueeze(0) for n in self.partners),
-        ]
-        inhibition = [F.softplus(v[f"{n}:reticular"]) for n in self.nuclei if self.inhibited_by[n]]
+        bias = v[f"{self.nuclei[0]}:query"].new_zeros(Q * K)
+        if self.partners:
+            bias = cat([bias, torch.stack([v[f"{n}:relay_bias"] for n in self.partners])])
+        reticular = [v[f"{n}:reticular"] for n in self.nuclei if self.inhibited_by[n]]
         feedback = [v[f"{n}:feedback"] / math.sqrt(len(v[f"{n}:feedback"])) for n in self.nuclei if self.feedback[n]]
         return Weights(
             self._place("means", blocks[True], (rows, 3 * len(self.reads))),
             self._place("inputs", blocks[False], (rows, self.features)),
-            cat(bias),
-            self._place("inhibition", inhibition, (K, P)),
+            bias,
+            self._place("inhibition", [F.softplus(cat(reticular))] if reticular else [], (K, P)),
             self._place("feedback", feedback, (K, sum(self.sizes[p] for p in self.feeds))),
         )
 

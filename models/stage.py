@@ -214,7 +214,7 @@ class Stage:
             whole = cat([*rows, bias.unsqueeze(-1)])
             whole = sum((k.pull(whole) for k in smooth), start=whole)
             *rows, bias = whole.split([*(w.shape[-1] for w in rows), 1], dim=-1)
-            bias = bias.squeeze(-1)
+            bias = bias.squeeze(-1).contiguous()  # else F.linear adds it in a pass of its own
         return list(rows), bias
 
     def gate(self, c: Constants, gain: Tensor | None, dt: Tensor | float) -> Tensor:

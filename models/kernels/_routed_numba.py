@@ -1,7 +1,8 @@
 """The CfC scan of gated nodes in numba: nuclei, gate, limiter and update in one pass, parallel over samples.
 
 As in `_loops_numba`, every sample walks through time with its carried state in the L1 cache; the gain of a step is made
-there too, nucleus by nucleus, and made again by the adjoint. Sums over nodes may be taken in any order (`reassoc`):
+there too, nucleus by nucleus, and made again by the adjoint, which keeps the slopes until it has the node's gradient.
+Sums over nodes may be taken in any order (`reassoc`):
 without that they are not vectorised.
 """
 
@@ -55,11 +56,11 @@ def _kernels(gate: int) -> tuple[Any, Any]:
     @numba.njit(parallel=True, cache=CACHE, **_MATH)
     def backward(
         gr, gi, vr, vi, query, shift, px, py, pz, share, lam, bias, rr, ri, zr, zi, z0r, z0i,
-        dvr, dvi, dquery, dshift, dlam, dbias, drr, dri, cr, ci, gs, B, T, N, width, K, inv_a, dense,
+        dvr, dvi, dquery, dshift, dlam, dbias, drr, dri, cr, ci, gs, slopes, B, T, N, width, K, inv_a, dense,
     ):  # fmt: skip
         """Run lambda_t = g_t + (1 - t_{t+1}) conj(R) lambda_{t+1} backward; `c` enters as the last gradient."""
         for i in numba.prange(B):
-            n, c, h = np.uintp(N), np.uintp(i * 2 * N), np.uintp(i * N)
+            n, c, h, own = np.uintp(N), np.uintp(i * 2 * N), np.uintp(i * N), np.uintp(i * K * N)
             one, zero = type(inv_a)(1), type(inv_a)(0)
             for t in range(T - 1, -1, -1):
                 x, xp = np.uintp((i * T + t) * 2 * N), np.uintp((i * T + max(t - 1, 0)) * 2 * N)
@@ -70,7 +71,9 @@ def _kernels(gate: int) -> tuple[Any, Any]:
                     row, s = (i * T + t) * K + k, np.uintp(k * N)
                     b, a0, a1, a2 = shift[row], query[3 * row], query[3 * row + 1], query[3 * row + 2]
                     for j in range(n):
-                        gs[h + j] += share[s + j] * _rate(a0 * px[j] + a1 * py[j] + a2 * pz[j] + b, _SIGMOID)[0]
+                        gain, _, slope = _rate(a0 * px[j] + a1 * py[j] + a2 * pz[j] + b, _SIGMOID)
+                        gs[h + j] += share[s + j] * gain
+                        slopes[own + s + j] = share[s + j] * slope
                 for j in range(n):
                     pr, pi = zr[xp + j], zi[xp + j]
                     re, im = z0r[c + j], z0i[c + j]
@@ -98,11 +101,9 @@ def _kernels(gate: int) -> tuple[Any, Any]:
                     ci[c + j] = _flush(cos * fi - sin * fr)
                 for k in range(K):
                     row, s = (i * T + t) * K + k, np.uintp(k * N)
-                    b, a0, a1, a2 = shift[row], query[3 * row], query[3 * row + 1], query[3 * row + 2]
                     d0, d1, d2, db = zero, zero, zero, zero
                     for j in range(n):
-                        slope = _rate(a0 * px[j] + a1 * py[j] + a2 * pz[j] + b, _SIGMOID)[2]
-                        d = gs[h + j] * share[s + j] * slope
+                        d = gs[h + j] * slopes[own + s + j]
                         d0 += d * px[j]
                         d1 += d * py[j]
                         d2 += d * pz[j]
@@ -152,6 +153,6 @@ def backward(
     g = v.new_zeros(M) if dz is None else dz
     planes = [*_planes(g), *_planes(v), _flat(query), _flat(shift), *_nodes(positions, share, lam, bias), *_planes(R)]
     planes += [*_planes(z), *_planes(start), *_planes(dv), _flat(dquery), _flat(dshift), _flat(dlam), _flat(dbias)]
-    planes += [*_planes(dR), *_planes(dz0), _flat(v.new_empty(B, N))]
+    planes += [*_planes(dR), *_planes(dz0), _flat(v.new_empty(B, N)), _flat(v.new_empty(B, len(share), N))]
     _pool.run(_GATED[gate][1], planes, B, T, N, len(share), planes[0].dtype.type(inv_a), dz is not None)
     return dv, dquery, dshift, dlam.sum(0), dbias.sum(0), dR.sum(0), dz0
