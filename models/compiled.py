@@ -165,7 +165,9 @@ class CompiledModel(AbstractModel):
         readout, when = self.readout, self.readout.readout.when
         if when == "last":
             steps = None if call.lengths is None else call.lengths - 1
-            return readout.logits(readout.features(last, _at(call.x, steps), self._route(run, lambda s: _at(s, run.ends))))
+            return readout.logits(
+                readout.features(last, _at(call.x, steps), self._route(run, lambda s: _at(s, run.ends)))
+            )
         if when == "each":
             ends = {p: z[:, run.ticks - 1 :: run.ticks] for p, z in run.z.items()}
             each = slice(run.ticks - 1, None, run.ticks)

@@ -32,9 +32,7 @@ class Readout:
             share = F.one_hot(sectors).T.to(values.dtype)
             self.share = values.keep(f"{self.path}:share", share / share.sum(-1, keepdim=True))
 
-    def features(
-        self, states: dict[str, Tensor], x: Tensor, route: tuple[Tensor, Tensor] | None = None
-    ) -> Tensor:
+    def features(self, states: dict[str, Tensor], x: Tensor, route: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """What the classifier sees [..., width].
 
         From states path -> [..., 2, n] and the input [..., F] of the same moment. `route`: query [..., K, Q] and shift

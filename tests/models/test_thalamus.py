@@ -207,3 +207,19 @@ def test_a_readout_of_each_step_the_last_or_the_mean_agree_on_the_record(build):
     torch.testing.assert_close(answers["each"].logits, record[:, 1::2], **TIGHT)
     torch.testing.assert_close(answers["last"].logits, record[:, -1], **TIGHT)
     torch.testing.assert_close(answers["mean"].logits, record.mean(1), **TIGHT)
+
+
+@pytest.mark.parametrize("when", ["last", "mean", "each"])
+@pytest.mark.parametrize("reads", ["v2", ["v1", "pfc"], "*"])
+def test_the_readout_takes_the_gain_of_relays_that_stages_have_asked_already(when, reads):
+    nuclei = (Nucleus(f"n{i}", "x", target, "feedforward", trn=i < 3) for i, target in enumerate(["v2", "v1", "pfc"]))
+    net = network(*nuclei, readout=Readout("out", 2, when=when, reads=reads), ticks=2)
+    model, oracle = CompiledModel(lower(net), F64), ReferenceModel(lower(net))
+    for each in (model, oracle):
+        networks.perturb(each, seed=1)
+    assert model.read_routes is not None
+    call = {"x": sequence(), "lengths": torch.tensor([4, 2, 1])}
+    shared, want = model(**call).logits, oracle(**call).logits
+    torch.testing.assert_close(shared, want, **TIGHT)
+    model.read_routes = None
+    torch.testing.assert_close(shared, model(**call).logits, **TIGHT)
