@@ -5,21 +5,12 @@
 B batch, N target node, M source node, E edge. States are real, [..., 2, N].
 """
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from nfsim.models.coupling import Coupling
-
-
-class Rule(NamedTuple):
-    """How fast weights follow the phases; both are numbers."""
-
-    retention: Tensor
-    """rho, per tick."""
-    gain: Tensor
-    """eta."""
+from nfsim.models.kernels import hebbian_step
 
 
 class FastWeights:
@@ -30,14 +21,15 @@ class FastWeights:
 
     def __init__(self, coupling: Coupling):
         self.coupling, self.values, self.name = coupling, coupling.values, coupling.name
-        self.row = self.values.keep(f"{coupling.key}:fast row", coupling.row())
-        self.column = self.values.keep(f"{coupling.key}:fast column", coupling.column())
+        degrees = torch.bincount(coupling.row(), minlength=coupling.shape[0])
+        self.indptr = self.values.keep(f"{coupling.key}:fast indptr", F.pad(degrees.cumsum(0), (1, 0)))
+        self.indices = self.values.keep(f"{coupling.key}:fast indices", coupling.column())
 
-    def rule(self) -> Rule:
-        """rho and eta of this moment's parameters."""
+    def rule(self) -> Tensor:
+        """rho, the retention per tick, and eta, the gain, of this moment's parameters [2]."""
         v = self.values
         retention = torch.sigmoid(v[f"{self.name}:retention"])
-        return Rule(retention, v[f"{self.name}:strength"] * (1 - retention) * v[f"{self.name}:mean_size"])
+        return torch.stack([retention, v[f"{self.name}:strength"] * (1 - retention) * v[f"{self.name}:mean_size"]])
 
     def own(self, every: Tensor) -> Tensor:
         """Those of this stage of the weights [B, E] of all edges of the projection."""
@@ -47,9 +39,6 @@ class FastWeights:
         """The weights of all edges, with those of this stage put in their place."""
         return W if self.coupling.whole else every.index_copy(1, self.values[f"{self.coupling.key}:edge"], W)
 
-    def step(self, rule: Rule, W: Tensor, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def step(self, rule: Tensor, W: Tensor, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Next W [B, E], and its part of F [B, 2, N], from states [B, 2, M] and [B, 2, N]."""
-        row, column = self.values[self.row], self.values[self.column]
-        i, j = target.index_select(-1, row), source.index_select(-1, column)
-        W = rule.retention * W + rule.gain * (i * j).sum(-2)  # Re(conj(z_i) z_j) is a product of two plane vectors
-        return W, torch.zeros_like(target).index_add(-1, row, W.unsqueeze(-2) * (j - i))
+        return hebbian_step(W, source, target, rule, self.values[self.indptr], self.values[self.indices])
