@@ -31,6 +31,7 @@ class CompiledModel(AbstractModel):
         self.paths = tuple(flat.populations)
         self.stages = stages(program, self.values)
         self.readout = Readout(connectome, self.values)
+        self.relayed = [s for s in self.stages if s.plan.schedule == "scan" and s.router and not s.router.listens]
         self.relays = self._shared_relays()
         self.read_routes = self._read_routes()
         self.edges = {s.key: Edges(s) if s.on_state else None for s in self.stages if s.plan.kernel == FUSED}
@@ -44,14 +45,10 @@ class CompiledModel(AbstractModel):
     def _shared_relays(self) -> Router | None:
         """One router for the nuclei of all scanned stages that listen to the input alone: one product routes all."""
         flat = self.network.flat
-        free = [s for s in self.stages if s.plan.schedule == "scan" and s.router and not s.router.listens]
-        nuclei = tuple(n for s in free for n in s.plan.nuclei)
+        nuclei = tuple(n for s in self.relayed for n in s.plan.nuclei)
         if len(set(nuclei)) < len(nuclei) or not nuclei:
             return None
-        start = 0
-        for s in free:
-            s.routed = slice(start, start := start + len(s.plan.nuclei))
-        paths = {p for s in free for p in s.paths}
+        paths = {p for s in self.relayed for p in s.paths}
         return Router(self.program.connectome, tuple(p for p in flat.populations if p in paths), nuclei, self.values)
 
     def _read_routes(self) -> slice | list[int] | None:
@@ -68,7 +65,10 @@ class CompiledModel(AbstractModel):
         run = self._begin(call)
         if self.relays:
             w = self.relays.assemble()
-            run.routes = self.relays.route(w, run.hold(self.relays.relay(w, call.x)), {})
+            run.relayed = self.relays.route(w, run.hold(self.relays.relay(w, call.x)), {})
+            sizes = [len(s.plan.nuclei) for s in self.relayed]
+            routes = zip(*(r.split(sizes, dim=2) for r in run.relayed), strict=True)
+            run.routes = dict(zip((s.key for s in self.relayed), routes, strict=True))
         for stage in self.stages:
             self._run_stage(stage, run)
             if self.guard:
@@ -177,9 +177,9 @@ class CompiledModel(AbstractModel):
 
     def _route(self, run: Run, take: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor] | None:
         """Query and shift of the readout's nuclei in the ticks that `take` takes of them all, if they are known."""
-        if run.routes is None or self.read_routes is None:
+        if run.relayed is None or self.read_routes is None:
             return None
-        query, shift = (take(s) for s in run.routes)
+        query, shift = (take(s) for s in run.relayed)
         return query[..., self.read_routes, :], shift[..., self.read_routes]
 
     def _steady(self, run: Run) -> dict[str, Tensor]:

@@ -55,8 +55,10 @@ class Run:
     """Name of a coupling with Hebbian memory -> [B, E], the same of its fast weights."""
     ends: Tensor | None = None
     """[B] index of each sample's last tick; None where all run to the end."""
-    routes: tuple[Tensor, Tensor] | None = None
-    """Query [B, T, K, 3] and shift [B, T, K] of all nuclei that listen to nothing but the input."""
+    relayed: tuple[Tensor, Tensor] | None = None
+    """Query [B, T, K, 3] and shift [B, T, K] of all nuclei of scanned stages that listen to nothing but the input."""
+    routes: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    """Key of such a stage -> the part of its own nuclei."""
     keeps_states: bool = True
     """Whether whole sequences are wanted of states that no later stage hears."""
     keeps_drive: bool = True
@@ -129,7 +131,6 @@ class Stage:
         gated = any(d.memory == "gated" for d in self.dynamics)
         self.memory = GatedMemory(flat, self.paths, values) if gated else None
         self.state_is_heard = self.drive_is_heard = True
-        self.routed: slice | None = None
         # a coupling of the drive is linear in it, so it folds into the weights unless a gain comes between
         free = not self.router or not {"drive", "coupling"} & {place for d in self.dynamics for place in d.gain}
         self.folds = free and all(set(k.source) == set(self.paths) for k in self.on_drive)
@@ -294,9 +295,8 @@ class Stage:
     def route(self, run: Run) -> tuple[Tensor, Tensor]:
         """Query and shift of the stage's nuclei for every tick [B, T, K, Q] and [B, T, K]."""
         assert self.router is not None
-        if run.routes is not None and self.routed is not None:
-            query, shift = run.routes
-            return query[:, :, self.routed], shift[:, :, self.routed]
+        if self.key in run.routes:
+            return run.routes[self.key]
         w, states = self.router.assemble(), {p: run.previous(p) for p in self.router.listens}
         return self.router.route(w, run.hold(self.router.relay(w, run.x)), states)
 
