@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as Printed
 
 from nfsim.arguments import UsageError
 from nfsim.settings import Device
 from nfsim.studies import summary
 from nfsim.studies.declaration import TIERS, Study, chosen
+from nfsim.studies.minutes import took
 from nfsim.studies.running import Job, Places, done, jobs, perform
 from nfsim.studies.table import Row
 
@@ -137,26 +140,21 @@ def show(study: Study, tier: str, every: dict[str, str], places: Places, console
 
 
 def listing(request: Request) -> None:
-    """Print the studies, with the minutes that they took in each tier."""
-    console, places = Console(highlight=False), request.places
-    cells = []
+    """Print the studies, with the minutes that their runs take in each tier."""
+    printed = Printed("study", "tier", "runs", "minutes", title="nfsim reproduce NAME --tier TIER", show_lines=True)
+    where: set[str] = set()
     for study in chosen("all"):
-        rows = places.table(study.name).rows()
-        for tier in TIERS:
-            variants = study.runs_in(tier)
-            if not variants:
-                continue
-            times = {
-                variant.name: [
-                    float(row["seconds"]) for row in rows if (row["model"], row["tier"]) == (variant.name, tier)
-                ]
-                for variant in variants
-            }
-            seeds = study.tiers[tier].seeds
-            minutes = sum(seeds * sum(known) / len(known) / 60 for known in times.values() if known)
-            unknown = sum(not known for known in times.values())
-            said = [f"{minutes:.0f}"] if minutes else []
-            said += [f"{unknown} variants not measured yet"] if unknown else []
-            cells.append((study.name, tier, str(len(variants)), str(seeds), ", ".join(said), study.title))
-    headers = ("study", "tier", "variants", "seeds", "minutes", "question")
-    console.print(summary.printed(headers, cells, "nfsim reproduce NAME --tier TIER"))
+        tiers = [tier for tier in TIERS if study.runs_in(tier)]
+        rows = request.places.table(study.name).rows()
+        runs, minutes = [], []
+        for tier in tiers:
+            variants, seeds = study.runs_in(tier), study.tiers[tier].seeds
+            times = [took(study.name, tier, variant.name, rows) for variant in variants]
+            known = [time for time in times if time is not None]
+            where |= {place for _, place in known}
+            most = f"{seeds * sum(seconds for seconds, _ in known) / 60:.0f}" if known else "not measured"
+            runs.append(f"{len(variants)} variants x {seeds} seeds")
+            minutes.append(most if len(known) in (0, len(times)) else f"{most} for {len(known)} of {len(times)}")
+        printed.add_row(f"[bold]{study.name}[/]\n{escape(study.title)}", *map("\n".join, (tiers, runs, minutes)))
+    printed.caption = f"measured on {'; '.join(sorted(where))}" if where else None
+    Console(highlight=False).print(printed)

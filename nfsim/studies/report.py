@@ -1,7 +1,7 @@
 """The tables of results for readers, written anew from those in `results/`.
 
 The README has the tiers that answer a study at full length; `results/README.md` has the ablations of tier quick, and
-what was measured beside accuracy.
+what was measured beside accuracy; in the repository of nfsim, `nfsim/studies/minutes.csv` has how long runs took.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,6 +15,7 @@ from nfsim.studies import summary
 from nfsim.studies.command import Request, hashes
 from nfsim.studies.declaration import TIERS, Study, chosen
 from nfsim.studies.measures import MEASURES
+from nfsim.studies.minutes import release
 from nfsim.studies.running import Places
 
 START, END = "<!-- results:start -->", "<!-- results:end -->"
@@ -50,6 +51,9 @@ def write(request: Request, readme: Path = Path("README.md")) -> None:
         *(line for study in chosen("all") for line in _measured(study, places)),
     ]
     write_text(ablations, "\n".join(lines).rstrip() + "\n")
+    studies = readme.parent / "nfsim" / "studies"
+    if studies.is_dir():
+        release(places, studies)
     Console(highlight=False).print(f"{readme} and {ablations}: tables of {places.results} written", soft_wrap=True)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from rich.table import Table as Printed
 
 from nfsim.studies.declaration import Study, Variant
+from nfsim.studies.minutes import took
 from nfsim.studies.running import Job, Places, answers
 from nfsim.studies.statistics import Interval, mcnemar, merged_p, paired_interval, t_interval
 from nfsim.studies.table import Row
@@ -72,16 +73,9 @@ def comparisons(study: Study, found: Sequence[Line], places: Places) -> list[Com
 
 def estimate(jobs: Sequence[Job], rows: Sequence[Row]) -> tuple[float, int, set[str]]:
     """Minutes that runs will take by what the same variants took before, runs without such a time, and where it was."""
-    minutes, unknown, where = 0.0, 0, set()
-    for job in jobs:
-        times = [row for row in rows if (row["model"], row["tier"]) == (job.variant.name, job.tier)]
-        same = [row for row in times if row["config_hash"] == job.config_hash] or times
-        if same:
-            minutes += sum(float(row["seconds"]) for row in same) / len(same) / 60
-            where |= {row["hardware"] for row in same}
-        else:
-            unknown += 1
-    return minutes, unknown, where
+    known = [took(job.study.name, job.tier, job.variant.name, rows, job.config_hash) for job in jobs]
+    times = [time for time in known if time is not None]
+    return sum(seconds for seconds, _ in times) / 60, len(jobs) - len(times), {where for _, where in times}
 
 
 def interval_text(value: Interval, digits: int = 2) -> str:

@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -255,9 +257,31 @@ def test_the_list_says_the_minutes_that_were_measured(places, capsys):
     places.table("tiny").add(rows[0] | {"seconds": "600"})
     capsys.readouterr()
     main(["reproduce", "--list"])
-    assert "20, 1" in capsys.readouterr().out  # two seeds of ten minutes, and a variant not measured yet
+    # two seeds of ten minutes, and a variant not measured yet
+    assert re.search(r"quick\s+. 2 variants x 2 seeds\s+. 20 for 1 of 2", capsys.readouterr().out)
     main(["reproduce", "tiny", "--only", "wide"])
     assert "about 10 minutes for 1 (measured on " in capsys.readouterr().out
+
+
+def test_a_newcomer_is_told_the_minutes_that_runs_took_where_nfsim_was_released(places, studies, capsys):
+    main(["reproduce", "tiny", "--seeds", "0"])
+    rows = places.table("tiny").rows()
+    places.table("tiny").keep(lambda row: False)
+    places.table("tiny").add(*(row | {"seconds": "90", "hardware": "a lake"} for row in rows))
+    Path("README.md").write_text("<!-- results:start -->\n<!-- results:end -->\n")
+    assert main(["reproduce", "--report"]) == 0
+    assert not (studies / "minutes.csv").exists(), "written in a repository of nfsim only"
+    Path("nfsim/studies").mkdir(parents=True)
+    main(["reproduce", "--report"])
+    Path("nfsim/studies/minutes.csv").rename(studies / "minutes.csv")
+    shutil.rmtree(places.results)
+    capsys.readouterr()
+    main(["reproduce", "--list"])
+    out = capsys.readouterr().out
+    assert re.search(r"quick\s+. 2 variants x 2 seeds\s+. 6 ", out), out
+    assert "measured on a lake" in out
+    main(["reproduce", "tiny", "--only", "narrow", "--seeds", "1"])
+    assert "1 runs, 0 done; about 2 minutes for 1 (measured on a lake)" in capsys.readouterr().out
 
 
 def test_the_report_writes_what_is_between_the_marks_and_nothing_else(places, capsys):
