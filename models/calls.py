@@ -3,40 +3,43 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from nfsim.models.model import Output, checked_lengths
+from nfsim.models.model import Output, checked_lengths, checked_values
 
 # B sample, T time step, F feature, L label
 
 
 def checked(
-    model: str,
+    model: nn.Module,
     x: Tensor,
     features: int,
     steps: int | None = None,
     lengths: Tensor | None = None,
     record: Sequence[str] = (),
-) -> Tensor | None:
-    """Valid steps of each sample, (B,) int64, of a call that fits; None where all are.
+) -> tuple[Tensor, Tensor | None]:
+    """Input in the model's dtype, and valid steps of each sample, (B,) int64; None where all are.
 
     Parameters
     ----------
-    model : name of the class, for messages.
+    model : what is called.
     x : input, to be (B, T, F) with at least one sample and one step.
     features, steps : F and T that the model takes; None takes any number of steps.
     lengths : (B,) whole numbers in [1, T].
     record : names to record; a baseline has none but logits.
     """
+    name = type(model).__name__
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name}: x is a {type(x).__name__}; give a torch tensor [batch, time, feature]")
     fits = x.ndim == 3 and x.shape[2] == features and steps in (None, x.shape[1]) and x.numel()
     if not fits:
         raise ValueError(
-            f"{model}: input of shape {tuple(x.shape)} is not [batch, {steps or 'time'}, {features}], batch >= 1; "
-            f"reshape it, or build the {model} for it"
+            f"{name}: input of shape {tuple(x.shape)} is not [batch, {steps or 'time'}, {features}], batch >= 1; "
+            f"reshape it, or build the {name} for it"
         )
     if unknown := set(record) - {"logits"}:
-        raise ValueError(f"{model}: cannot record {', '.join(sorted(unknown))}; only logits")
-    return checked_lengths(lengths, x)
+        raise ValueError(f"{name}: cannot record {', '.join(sorted(unknown))}; only logits")
+    return checked_values(x, next(model.parameters())), checked_lengths(lengths, x)
 
 
 def check_sizes(model: str, **sizes: int) -> None:

@@ -56,7 +56,7 @@ class CfC(nn.Module):
     ) -> Output:
         """Logits of inputs x (B, T, F); `state` holds h (B, H). A step lasts 1, whatever `dt` says."""
         del dt
-        lengths = checked("CfC", x, self.features, None, lengths, record)
+        x, lengths = checked(self, x, self.features, None, lengths, record)
         if state is not None and set(state) != {"h"}:
             raise ValueError(f"CfC: state has {', '.join(state)}; pass an earlier output.state, of 'h'")
         steps, _ = self.layer(x, None if state is None else state["h"])

@@ -118,7 +118,7 @@ class CNN(nn.Module):
     ) -> Output:
         """Logits of inputs x (B, T, F); there is neither a state nor a step size here."""
         del state, dt
-        lengths = checked("CNN", x, self.features, self.steps, lengths, record)
+        x, lengths = checked(self, x, self.features, self.steps, lengths, record)
         if lengths is not None:
             x = x * (torch.arange(self.steps, device=x.device) < lengths[:, None])[:, :, None]
         maps = self.backbone(x.reshape(-1, 1, self.side, self.side))

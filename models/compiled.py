@@ -4,7 +4,7 @@ B batch, T tick, N node. States are real, [..., 2, N].
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -17,9 +17,11 @@ from nfsim.models.model import AbstractModel, Call, Output
 from nfsim.models.readout import Readout
 from nfsim.models.router import Router
 from nfsim.models.stage import Run, Stage, stages
-from nfsim.models.tape import Player, Recorder
 from nfsim.models.ticks import run_ticks
 from nfsim.values import is_number
+
+if TYPE_CHECKING:
+    from nfsim.models.tape import Player
 
 
 class CompiledModel(AbstractModel):
@@ -94,12 +96,14 @@ class CompiledModel(AbstractModel):
                 return Output(*found, {})
         return super().step(x, state, dt=dt)  # also for what is refused, with the reason
 
-    def _player(self, dt: Any) -> Player | None:
+    def _player(self, dt: Any) -> "Player | None":
         """The tape for the parameters of this moment; None where there can be none."""
         drawn = self.values.drawn()
         if self._tape is None or not self._tape.holds(dt, drawn):
             self._tape = None
-            if drawn[0].device.type == "cpu" and is_number(dt) and dt > 0:
+            if drawn[0].device.type == "cpu" and is_number(dt) and dt > 0 and not any(v.is_inference() for v in drawn):
+                from nfsim.models.tape import Recorder  # which needs numba
+
                 self._tape = Recorder(self, float(dt)).record()
         return None if self.training and self.drops else self._tape
 
@@ -107,6 +111,10 @@ class CompiledModel(AbstractModel):
         """Moved or cast: the tape is of what was before."""
         self._tape = None
         return super()._apply(fn, recurse)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copied or pickled without the tape: the tensors of a copy count their changes anew."""
+        return {**self.__dict__, "_tape": None}
 
     def _carried(self, run: Run) -> dict[str, Tensor]:
         """What `self.carried` names beside xr and xi, after each sample's last tick."""

@@ -73,22 +73,13 @@ class Coupling:
 
     def pull(self, rows: Tensor) -> Tensor:
         """F of rows (2N, S) of the drive's weights, on the nodes of both parts; S columns of weight and bias."""
-        both = rows.view(2, self.shape[0], -1)
-        if f"{self.key}:laplacian" not in self.values:
+        both, w = rows.view(2, self.shape[0], -1), self.weights()
+        if self.sparse:
             each = both.permute(2, 0, 1).contiguous()
-            return self.diffuse(self.weights(), each, each).permute(1, 2, 0).reshape(rows.shape)
-        pulled = torch.bmm(self.values[f"{self.key}:laplacian"].expand(2, -1, -1), both).view(rows.shape)
-        if self.projection.learnable == "none":
-            return pulled
-        scale = self.values[f"{self.name}:scale"]
-        return pulled * (scale if self.projection.sign is None else scale.abs())  # the edges have their sign already
-
-    def keep_laplacian(self) -> None:
-        """Hold ``K - D`` of the coupling of a population to itself, where it is dense and training only scales it."""
-        if not self.sparse and self.projection.learnable != "edges":
-            with torch.no_grad():
-                K = self._dense(self.edges())
-            self.values.keep(f"{self.key}:laplacian", K - torch.diag(K.sum(-1)))
+            return self.diffuse(w, each, each).permute(1, 2, 0).reshape(rows.shape)
+        pulled = torch.addcmul(torch.bmm(w.K.expand(2, -1, -1), both), both, w.degree.unsqueeze(-1), value=-1)
+        pulled = pulled.view(rows.shape)
+        return pulled if w.scale is None else pulled * w.scale
 
     def edges(self) -> Tensor:
         """Values of the edges (E,), before scale and sign."""

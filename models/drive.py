@@ -54,13 +54,14 @@ class _NormalisedLinear(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, dh: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None]:
-        y, V, products, inverse = (t.flatten(0, -2) for t in ctx.saved_tensors)
+        saved = ctx.saved_tensors  # once: checkpointing unpacks them once
+        y, V, products, inverse = (t.flatten(0, -2) for t in saved)
         dh = dh.flatten(0, -2)
         # d inverse / dy = -inverse^3 (parts / S) y
         along = (dh * products).sum(-1, keepdim=True) * inverse.pow(3) * (-ctx.parts / y.shape[-1])
         scaled = dh * inverse
         dy = (y * along).addmm_(scaled, V)
-        return dy.view(ctx.saved_tensors[0].shape), scaled.T @ y, dh.sum(0) if ctx.needs_input_grad[2] else None, None
+        return dy.view(saved[0].shape), scaled.T @ y, dh.sum(0) if ctx.needs_input_grad[2] else None, None
 
 
 class Drive:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nfsim.models.calls import answer, checked
 from nfsim.models.model import Output
 
 # B sample, T time step, F feature, L label
@@ -76,17 +77,10 @@ class MLP(nn.Module):
     ) -> Output:
         """Logits of inputs x (B, T, F); there is neither a state nor a step size here."""
         del state, dt
-        if x.ndim != 3 or x.shape[1:] != (self.steps, self.features) or not len(x):
-            raise ValueError(
-                f"MLP: input of shape {tuple(x.shape)} is not [batch, {self.steps}, {self.features}], batch >= 1; "
-                "reshape it, or build the MLP for it"
-            )
-        if unknown := set(record) - {"logits"}:
-            raise ValueError(f"MLP: cannot record {', '.join(sorted(unknown))}; only logits")
+        x, lengths = checked(self, x, self.features, self.steps, lengths, record)
         if lengths is not None:
             x = x * (torch.arange(self.steps, device=x.device) < lengths[:, None])[:, :, None]
-        logits = self.layers(x)
-        return Output(logits, {}, {"logits": logits[:, None]} if record else {})
+        return answer(self.layers(x), {}, record)
 
     def to_json(self) -> str:
         """Return everything that the constructor was given, as canonical JSON."""

@@ -115,10 +115,16 @@ class AbstractModel(nn.Module):
         ------
         ValueError, TypeError : for anything else, with what was given, the rule, and the cure.
         """
-        return self.run(self._checked(x, state, dt, lengths, record))
+        call = self._checked(x, state, dt, lengths, record)
+        if torch.is_autocast_enabled(x.device.type):
+            with torch.autocast(x.device.type, enabled=False):  # states need the precision of the parameters
+                return self.run(call)
+        return self.run(call)
 
     def step(self, x: Tensor, state: dict[str, Tensor] | None = None, *, dt: float | Tensor | None = None) -> Output:
         """One input step x [batch, feature], from `state`: the streaming form, with the numbers of the sequence."""
+        if not isinstance(x, Tensor):
+            raise TypeError(f"x is a {type(x).__name__}; give a torch tensor [batch, feature]")
         if x.dim() != 2:
             raise ValueError(
                 f"x has shape {tuple(x.shape)}; a step takes [batch, feature], a sequence goes to the model itself"
@@ -140,7 +146,7 @@ class AbstractModel(nn.Module):
 
     def explain(self) -> str:
         """The program, with the parameters of this model."""
-        return self.program.explain()
+        return self.program.explain(self.values.one().device.type)
 
     def ledger(self) -> dict[str, int]:
         """Number of learned parameters by group."""
@@ -187,15 +193,7 @@ class AbstractModel(nn.Module):
                 f"x has shape {tuple(x.shape)}; give [batch, time, {self.features}] ({inputs}), "
                 "with at least one sample and step"
             )
-        like = self.values.one()
-        if not x.is_floating_point():
-            raise TypeError(f"x has dtype {x.dtype}; give {like.dtype}, as x.to({like.dtype})")
-        if x.device != like.device:
-            raise ValueError(f"x is on {x.device} and the model on {like.device}; move one of them")
-        x = x.to(like.dtype)  # before the next look at it: a finite float64 may be infinite in float32
-        if not _finite(x):
-            where = torch.nonzero(~torch.isfinite(x))[0].tolist()
-            raise ValueError(f"x is not finite at [batch, time, feature] = {where}; clean or impute the data")
+        x = checked_values(x, self.values.one())
         record = (record,) if isinstance(record, str) else tuple(record)
         for name in record:
             if name not in RECORDABLE:
@@ -214,17 +212,18 @@ class AbstractModel(nn.Module):
         ):
             names = " and ".join([", ".join([*self.carried][:-1]), [*self.carried][-1]])
             raise ValueError(f"state is not the state of an earlier Output; pass output.state, with its {names}")
+        state = {name: value if value.is_complex() else value.to(x) for name, value in state.items()}
         for name, value in state.items():
             n, axis = self.carried[name], "edge" if name.endswith(":fast") else "node"
             if tuple(value.shape) != (x.shape[0], n):
                 raise ValueError(
                     f"state {name} has shape {tuple(value.shape)}; give (batch, {axis}) = ({x.shape[0]}, {n})"
                 )
-            if not _finite(value):
+            if value.is_complex() or not _finite(value):
                 raise ValueError(
                     f"state {name} holds a value that is not finite; start from a state that has not diverged"
                 )
-        return {name: value.to(x) for name, value in state.items()}
+        return state
 
     def _checked_dt(self, dt: Any, x: Tensor) -> Tensor | float:
         if dt is None:
@@ -232,13 +231,28 @@ class AbstractModel(nn.Module):
         if isinstance(dt, Tensor) and dt.dim() > 0:
             if tuple(dt.shape) not in {tuple(x.shape[:2]), (x.shape[1],)}:
                 raise ValueError(f"dt has shape {tuple(dt.shape)}; give one number, [time] or [batch, time] of x")
-            if not bool((torch.isfinite(dt) & (dt > 0)).all()):
+            if dt.is_complex() or not bool((torch.isfinite(dt.to(x)) & (dt > 0)).all()):
                 raise ValueError("dt holds a value that is not finite and above 0; give the duration of every step")
             return dt.to(x).expand(x.shape[:2])
         value = dt.item() if isinstance(dt, Tensor) else dt
         if not (is_number(value) and value > 0):
             raise ValueError(f"dt {value!r} is not a finite number above 0; give the duration of a step")
         return float(value)
+
+
+def checked_values(x: Tensor, like: Tensor) -> Tensor:
+    """Input [batch, time, feature] in the dtype of a model's parameters `like`, once its values are finite numbers."""
+    if like.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"the model is in {like.dtype}; states need float32 or float64: call model.float()")
+    if not x.is_floating_point():
+        raise TypeError(f"x has dtype {x.dtype}; give {like.dtype}, as x.to({like.dtype})")
+    if x.device != like.device:
+        raise ValueError(f"x is on {x.device} and the model on {like.device}; move one of them")
+    x = x.to(like.dtype)  # before the next look at it: a finite float64 may be infinite in float32
+    if not _finite(x):
+        where = torch.nonzero(~torch.isfinite(x))[0].tolist()
+        raise ValueError(f"x is not finite at [batch, time, feature] = {where}; clean or impute the data")
+    return x
 
 
 def _finite(x: Tensor) -> bool:

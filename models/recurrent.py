@@ -62,7 +62,7 @@ class Recurrent(nn.Module):
     ) -> Output:
         """Logits of inputs x (B, T, F); `state` holds h, and for an LSTM c, each (B, H). There is no step size here."""
         del dt
-        lengths = checked("Recurrent", x, self.features, None, lengths, record)
+        x, lengths = checked(self, x, self.features, None, lengths, record)
         sequence: Any = x
         if lengths is not None:  # packed, the state that comes back is that of each sample's last valid step
             sequence = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)

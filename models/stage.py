@@ -138,9 +138,6 @@ class Stage:
         self.routes_in_scan = (
             isinstance(self.router, Router) and self.router.numbers == 3 and self.router.all_gated and only_time
         )
-        if self.plan.schedule == "scan" and self.folds:
-            for k in self.on_drive:
-                k.keep_laplacian()
         self.turns = any(d.learn_omega or d.omega != 0 for d in self.dynamics)
         self.key = "+".join(self.paths)
         self.inverse_square = self._keep(

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from nfsim.models.coupling import Coupling
 from nfsim.models.drive import Drive
 from nfsim.models.kernels._tape_numba import ACTIVATIONS, OPERANDS, Op, play
 from nfsim.models.router import Router
 from nfsim.models.stage import Stage
+from nfsim.values import is_number
 
 if TYPE_CHECKING:
     from nfsim.models.compiled import CompiledModel
@@ -256,6 +258,20 @@ class Recorder:
         return logits
 
 
+class _Optimizers:
+    """Steps of all optimizers since this was loaded: those of a fused one leave no trace in a tensor's version."""
+
+    steps = 0
+
+    @classmethod
+    def count(cls, *_: Any) -> None:
+        """Called by torch after every step."""
+        cls.steps += 1
+
+
+register_optimizer_step_post_hook(_Optimizers.count)
+
+
 class Player:
     """A finished tape.
 
@@ -283,10 +299,13 @@ class Player:
         self.start, self.dtype = start.detach(), start.dtype
         self.features, self.labels, self.nodes = *widths, start.shape[-1]
         self.dt, self.drawn, self.versions = dt, drawn, list(map(_VERSION, drawn))
+        self.steps = _Optimizers.steps
 
     def holds(self, dt: Any, drawn: list[Tensor]) -> bool:
         """Whether it is the tape for these values, none of them changed since in a way that torch counts."""
-        return dt == self.dt and all(map(is_, drawn, self.drawn)) and list(map(_VERSION, drawn)) == self.versions
+        if not is_number(dt) or dt != self.dt or _Optimizers.steps != self.steps:
+            return False
+        return all(map(is_, drawn, self.drawn)) and list(map(_VERSION, drawn)) == self.versions
 
     def __call__(self, x: Any, state: Any) -> tuple[Tensor, dict[str, Tensor]] | None:
         """Logits [B, L] and the state after x [B, F]; None where anything is not as it should be."""

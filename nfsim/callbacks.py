@@ -83,7 +83,7 @@ class Keeper(Checkpoint):
         if not row["train/loss"] < float("inf"):
             raise FloatingPointError(
                 f"training: the loss is {row['train/loss']} in epoch {row['epoch']:.0f}; lower trainer.lr, or clip the "
-                "gradient by trainer.clip"
+                "gradient by trainer.clip; trainer.guard=true names the node and step where it begins"
             )
         self.history.append(row)
         improved = self.chosen is row

@@ -13,7 +13,7 @@ DECLARED = ("network", "ctm", "ode")
 
 def problems(settings: Settings) -> list[str]:
     """Return every rule that a run's settings break, each as key, value, rule, cure."""
-    return [*_ranges(settings, ""), *_combinations(settings)]
+    return [*ranges(settings, ""), *_combinations(settings)]
 
 
 # key: (least, most, whether the least itself is allowed); most is never allowed
@@ -58,11 +58,12 @@ _RANGES: dict[str, tuple[float, float, bool]] = {
 }
 
 
-def _ranges(settings: Any, prefix: str) -> Iterator[str]:
+def ranges(settings: Any, prefix: str) -> Iterator[str]:
+    """Every value out of its range, of settings whose keys begin with `prefix`."""
     for item in fields(settings):
         key, value = f"{prefix}{item.name}", getattr(settings, item.name)
         if is_dataclass(value):
-            yield from _ranges(value, f"{key}.")
+            yield from ranges(value, f"{key}.")
         elif isinstance(value, float) and not isfinite(value):
             yield f"{key}={value}: not a finite number; give one"
         elif value is not None and key in _RANGES:

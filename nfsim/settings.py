@@ -487,6 +487,8 @@ class TrainerSettings:
     """Which epoch is kept: the best in validation accuracy (then loss), or the last."""
     device: Device = Device.auto
     """Where to compute; auto: cuda, else mps, else cpu."""
+    guard: bool = False
+    """Whether to look at every state of a network, and stop at the first that is not finite, by its node and step."""
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Training a compiled network, or any model with the same call, on a dataset."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from math import isclose
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 import lightning.pytorch as lightning
 import torch
 from lightning.pytorch.callbacks import Callback
+from omegaconf import OmegaConf
+from omegaconf.errors import ValidationError
 from torch import nn
 
 from nfsim import checkpoints
 from nfsim.callbacks import BEST, LAST, Keeper, Speed
 from nfsim.classifier import Classifier
+from nfsim.consistency import ranges
 from nfsim.data.abstract import AbstractData
 from nfsim.errors import BuildError
 from nfsim.models.kernels.memory import keep_freed_memory
@@ -95,9 +98,13 @@ def fit(
         from nfsim.compiler import compile
 
         model = compile(model, device="cpu")
+    if not isinstance(data, AbstractData):
+        raise TypeError(f"fit: data is a {type(data).__name__}; give a dataset, such as nfsim.data.Arrays, or its name")
     check_fit(model, data, settings)
     data.setup("fit")
     folder = None if folder is None else Path(folder)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
     keeper = Keeper(settings, folder, table)
     last = _last(model, folder, keeper) if resume and folder is not None else None
     data.next_epoch = len(keeper.history)
@@ -132,6 +139,8 @@ def check_fit(model: nn.Module, data: AbstractData, settings: TrainerSettings) -
         found.append(
             f"energy_weight {settings.energy_weight}: {type(model).__name__} has no free energy; set the weight to 0"
         )
+    if settings.guard and not hasattr(model, "guard"):
+        found.append(f"guard: {type(model).__name__} is no network, and has no states to look at; leave guard off")
     if settings.device is not Device.auto and not _at_hand()[settings.device.name]:
         found.append(f"device={settings.device.name}: this machine has none that torch can use; choose auto or cpu")
     if found:
@@ -147,7 +156,13 @@ def _changed(settings: TrainerSettings, changes: dict[str, Any]) -> TrainerSetti
     unknown = [name for name in changes if name not in known]
     if unknown:
         raise TypeError(f"fit: unknown {', '.join(unknown)}; settings are {', '.join(known)}")
-    return replace(settings, **changes)
+    try:  # as Hydra would: the name of an option stands for it, and a value of another type is refused
+        changed: TrainerSettings = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(settings), changes))  # type: ignore[assignment]
+    except ValidationError as error:
+        raise ValueError(f"fit: {error.full_key}={changes[error.full_key]!r}: {str(error).splitlines()[0]}") from None
+    if wrong := list(ranges(changed, "trainer.")):
+        raise ValueError("\n".join(f"fit: {problem}" for problem in wrong))
+    return changed
 
 
 def _dataset(name: str, seed: int) -> AbstractData:
@@ -195,6 +210,8 @@ def _run(
             default_root_dir=keeper.folder,
         )
         module.train()
+        if module.settings.guard:
+            module.model.guard = True
         trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import math
 import warnings
 
 import pytest
@@ -94,7 +93,7 @@ def test_a_loss_that_is_lost_stops_training_and_leaves_what_was_there(tmp_path):
     data = some_data()
     fit(some_model(), data, epochs=1, folder=tmp_path, progress=False)
     before = (tmp_path / LAST).read_bytes()
-    data.samples("train").x[0] = math.inf
+    data.samples("train").x[:] = 1e38  # finite, and their products with weights are not
     with pytest.raises(FloatingPointError, match=r"the loss is (nan|inf) in epoch 2; lower trainer.lr"):
         fit(some_model(), data, epochs=3, clip=0.0, folder=tmp_path, resume=True, progress=False)
     assert (tmp_path / LAST).read_bytes() == before
@@ -200,3 +199,35 @@ def test_a_device_that_is_not_there_is_refused():
         pytest.skip("this machine has one")
     with pytest.raises(ValueError, match="device=mps: this machine has none"):
         fit(some_model(), some_data(), device=Device.mps)
+
+
+def test_a_guarded_training_names_the_node_and_step_where_it_diverges():
+    model = nfsim.compile(some_network(), device="cpu")
+    with torch.no_grad():
+        model.values["x->a:a:weight"][0, 0, 0] = 1e38  # finite, and times an input of 4 no longer so
+    data = some_data()
+    with pytest.raises(FloatingPointError, match=r"a: node 0 is not finite after step \d"):
+        fit(model, data, epochs=1, guard=True, progress=False)
+    with pytest.raises(ValueError, match="guard: MLP is no network, and has no states to look at; leave guard off"):
+        fit(some_model(), data, guard=True)
+
+
+def test_fit_takes_options_by_name_and_refuses_what_the_command_line_refuses(tmp_path):
+    by_name = fit(some_model(), some_data(), epochs=2, schedule="constant", select="last", device="cpu", progress=False)
+    same = fit(some_model(), some_data(), epochs=2, schedule=Schedule.constant, select=Select.last, progress=False)
+    assert by_name.metrics["val/loss"] == same.metrics["val/loss"]
+    for changes, message in (
+        ({"schedule": "bananas"}, "fit: schedule='bananas': Invalid value 'bananas', expected one of"),
+        ({"epochs": 1.5}, r"fit: epochs=1.5: Value '1.5' of type 'float' could not be converted to Integer"),
+        ({"epochs": 0}, "fit: trainer.epochs=0: must be >= 1; change it"),
+        ({"clip": -1.0}, "fit: trainer.clip=-1.0: must be >= 0; change it"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            fit(some_model(), some_data(), **changes)
+    with pytest.raises(TypeError, match="fit: data is a Tensor; give a dataset"):
+        fit(some_model(), torch.zeros(3))
+
+
+def test_fit_makes_the_folder_it_is_given(tmp_path):
+    fit(some_model(), some_data(), epochs=1, folder=tmp_path / "new" / "run", progress=False)
+    assert (tmp_path / "new" / "run" / LAST).is_file()

@@ -21,6 +21,8 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 
 def lower(network: Network | Connectome, coupling: str = "auto") -> Program:
     """The program of a network or of its connectome; raises `BuildError` with all that cannot be compiled."""
+    if not isinstance(network, Network | Connectome):
+        raise TypeError(f"compile: a {type(network).__name__} is no network; give a Network, or its Connectome")
     connectome = network if isinstance(network, Connectome) else wire(network)
     delayed = [
         f"{name}: delay {p.delay} is not kept by a compiled step, which carries no history; leave the delay out"
@@ -56,6 +58,7 @@ def compile(
     ------
     BuildError : with every problem of the declaration, or for a backend or device that there is none of.
     """
+    device = getattr(device, "type", device)  # of a torch.device, without loading torch
     problems = [
         f"compile: {p}"
         for p in (

@@ -1,9 +1,14 @@
 """What a program costs, and whether its coupling settles; estimated from the declaration."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from nfsim.compiler.program import Program
 from nfsim.wiring import Connectome
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 FLOP_PER_NODE = 40
 """Limiter, update rate, rotation and update of one node: 18 multiply-adds, a square root and an exponential."""
@@ -61,8 +66,8 @@ def work(program: Program, index: int) -> tuple[int, int]:
     return flop + FLOP_PER_MEMORY * remembers, 4 * (values + 4 * remembers)
 
 
-def laplacian_radius(connectome: Connectome, populations: tuple[str, ...]) -> tuple[float, bool]:
-    """Spectral radius of L = D - K of the couplings on the state of some populations, and whether it is exact."""
+def laplacian(connectome: Connectome, populations: tuple[str, ...]) -> "csr_array":
+    """L = D - K (node, node) of the couplings on the state of some populations, so that F = -L z."""
     from scipy.sparse import csr_array, diags_array
 
     flat, nodes = connectome.network.flat, connectome.nodes
@@ -79,16 +84,32 @@ def laplacian_radius(connectome: Connectome, populations: tuple[str, ...]) -> tu
             np.add.at(sums, i[i >= 0], m.data[i >= 0])
             inside = (i >= 0) & (j >= 0)
             K = K + csr_array((m.data[inside], (i[inside], j[inside])), shape=K.shape)
-    if not sums.any() and K.nnz == 0:
-        return 0.0, True
-    L = diags_array(sums) - K
-    if len(index) <= EXACT_RADIUS:
-        return float(abs(np.linalg.eigvals(L.toarray())).max()), True
-    return float(np.asarray(abs(L).sum(axis=1)).max()), False
+    return csr_array(diags_array(sums) - K)
 
 
-def stability(program: Program, index: int) -> tuple[float, float, bool]:
-    """Largest update rate t at the start with gain 1, spectral radius of the Laplacian, and whether that is exact."""
+def laplacian_radius(connectome: Connectome, populations: tuple[str, ...]) -> tuple[float, bool]:
+    """Spectral radius of L, and whether it is exact or a bound."""
+    centre, radius = _discs(laplacian(connectome, populations))
+    return float((abs(centre) + radius).max()), not radius.any()
+
+
+def _discs(L: "csr_array") -> tuple[np.ndarray, np.ndarray]:
+    """Discs of the complex plane that hold the eigenvalues of L: centres (node,) and radii (node,).
+
+    Up to EXACT_RADIUS nodes they are the eigenvalues. Beyond, source: Gershgorin 1931, Izv. Akad. Nauk SSSR 6:749.
+    """
+    if L.shape[0] <= EXACT_RADIUS:
+        return np.linalg.eigvals(L.toarray()), np.zeros(L.shape[0])
+    centre = L.diagonal()
+    return centre, np.asarray(abs(L).sum(axis=1)) - abs(centre)
+
+
+def stability(program: Program, index: int) -> tuple[float, float, float, bool]:
+    """Largest update rate t at the start with gain 1, radius of L, growth in a tick, and whether both are exact.
+
+    Without drive, limiter and rotation z is multiplied by ``1 - t (1 + mu)`` in a tick, along each eigenvector of L, mu
+    its eigenvalue: the growth is the largest modulus of these factors.
+    """
     from nfsim.models.parameters import draw_population
 
     network, rates = program.connectome.network, []
@@ -98,5 +119,6 @@ def stability(program: Program, index: int) -> tuple[float, float, bool]:
         gate = network.dt / network.ticks / d.tau
         bias = values.get(f"{path}:rate_bias", np.zeros(1))
         rates.append(float(np.max(1 / (1 + np.exp(-gate - bias)))) if d.rate == "sigmoid" else -np.expm1(-gate))
-    radius, exact = laplacian_radius(program.connectome, program.stages[index].populations)
-    return max(rates), radius, exact
+    t, (centre, radius) = max(rates), _discs(laplacian(program.connectome, program.stages[index].populations))
+    growth = float((abs(1 - t * (1 + centre)) + t * radius).max())
+    return t, float((abs(centre) + radius).max()), growth, not radius.any()

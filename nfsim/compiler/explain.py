@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 from nfsim.compiler.costs import ledger, stability, work
-from nfsim.compiler.program import Program, Stage, listing
+from nfsim.compiler.program import FUSED, TICKS, Program, Stage, listing
 from nfsim.population import GATINGS
 
 
-def explain(program: Program) -> str:
+def explain(program: Program, device: str = "cpu") -> str:
     """Stages with their shapes, kernels and reasons, cost and stability, then the parameter ledger."""
     network, flat = program.connectome.network, program.connectome.network.flat
     features = ", ".join(f"{path} {i.features}" for path, i in flat.inputs.items())
@@ -21,7 +21,7 @@ def explain(program: Program) -> str:
         rows += [
             f"stage {i}   {stage.schedule}: {', '.join(f'{p} [{flat.populations[p].size}]' for p in stage.populations)}"
         ]
-        rows += [f"            {row}" for row in _stage(program, i, stage)]
+        rows += [f"            {row}" for row in _stage(program, i, stage, device)]
     ((path, r),) = flat.readouts.items()
     assert not isinstance(r.labels, int)  # a readout turns a number into names
     reads = ", ".join(flat.populations_of(r.reads))
@@ -35,9 +35,13 @@ def explain(program: Program) -> str:
     return "\n".join(rows)
 
 
-def _stage(program: Program, index: int, stage: Stage) -> Iterator[str]:
+def _stage(program: Program, index: int, stage: Stage, device: str) -> Iterator[str]:
     connectome, flat = program.connectome, program.connectome.network.flat
-    yield f"{'kernel':<11} {stage.kernel}"
+    if stage.kernel == FUSED and device != "cpu":
+        yield f"{'kernel':<11} {TICKS}"
+        yield f"{'not fused':<11} cfc_loop is written for the CPU, and the model is on {device}"
+    else:
+        yield f"{'kernel':<11} {stage.kernel}"
     for reason in stage.refused:
         yield f"{'not fused':<11} {reason}"
     for reason in stage.reasons:
@@ -67,10 +71,10 @@ def _stage(program: Program, index: int, stage: Stage) -> Iterator[str]:
         yield f"{'memory':<11} Hebbian: {listing(hebbian)}"
     flop, moved = work(program, index)
     yield f"{'cost':<11} {flop:,} FLOP, {moved:,} bytes per tick and sample"
-    t, radius, exact = stability(program, index)
+    t, radius, growth, exact = stability(program, index)
     if radius:
         rho = f"rho(L) {'=' if exact else '<='} {radius:.3g}"
-        verdict = (
-            "settles" if t * (1 + radius) < 2 else "may not settle: lower the coupling's weight or the rate's bias"
-        )
+        # an eigenvalue below -1 grows whatever the radius; what settles with the largest t does with smaller ones too
+        settles = growth < 1
+        verdict = "settles" if settles else "may not settle: lower the coupling's weight or the rate's bias"
         yield f"{'stability':<11} t (1 + rho(L)) = {t * (1 + radius):.3g} with t = {t:.3g}, {rho}: {verdict}"

@@ -58,11 +58,11 @@ class Program:
         """Index of the stage that runs a population."""
         return next(i for i, stage in enumerate(self.stages) if population in stage.populations)
 
-    def explain(self) -> str:
-        """The program as text."""
+    def explain(self, device: str = "cpu") -> str:
+        """The program as text, as it runs on a device."""
         from nfsim.compiler.explain import explain
 
-        return explain(self)
+        return explain(self, device)
 
     def __str__(self) -> str:
         return self.explain()

@@ -86,7 +86,16 @@ def _run(study: Study, runs: Sequence[Job], request: Request) -> list[str]:
     console.print(f"{study.name}: {study.title}", soft_wrap=True)
     every = hashes(study, request.tier, runs, table.rows(), places)
     if request.clean:
-        dropped = table.keep(lambda row: row["tier"] != request.tier or every.get(row["model"]) == row["config_hash"])
+
+        def wanted(row: Row) -> bool:
+            return row["tier"] != request.tier or every.get(row["model"]) == row["config_hash"]
+
+        before = table.rows()
+        dropped = table.keep(wanted)
+        places.curves(study.name).keep(wanted)
+        for row in before:
+            if not wanted(row):
+                places.right(row).unlink(missing_ok=True)
         console.print(f"{table.path}: {dropped} rows of other settings dropped")
     rows = table.rows()
     missing = [job for job in runs if not done(job, rows)]

@@ -17,13 +17,15 @@ from nfsim.studies.declaration import TIERS, Study, chosen
 from nfsim.studies.measures import MEASURES
 from nfsim.studies.minutes import release
 from nfsim.studies.running import Places
+from nfsim.studies.table import CURVES
 
 START, END = "<!-- results:start -->", "<!-- results:end -->"
 """Marks in the README; what is between them is written anew."""
 ABLATIONS = """# Ablations
 
-Tier quick: 10,000 training images and 5 epochs, which leaves every model short of what it can do; what counts is the
-difference between the lines of a table. Mean and 95 % t interval over seeds; the test split was met once a run.
+Tier quick: 10,000 training images and 5 epochs where nothing else is said, which leaves every model short of what it
+can do; what counts is the difference between the lines of a table. Mean and 95 % t interval over seeds; the test split
+was met once a run.
 `nfsim reproduce --report` wrote this from the tables beside it.
 """
 """How `results/README.md` begins."""
@@ -88,12 +90,29 @@ def _section(study: Study, tier: str, rows: Sequence[summary.Row], places: Place
     if not found:
         return
     where = sorted({row["hardware"] for line in found for row in line.rows})
-    yield f"**{study.name}**, tier {tier}: {study.title}. Published: {study.source}. On {'; '.join(where)}."
+    changes = ", ".join(study.tiers[tier].overrides)
+    yield f"**{study.name}**, tier {tier}{changes and f' ({changes})'}: {study.title}. Published: {study.source}."
+    yield f"On {'; '.join(where)}."
     yield ""
     yield from _markdown(summary.HEADERS, [summary.cells(line) for line in found])
+    if tier == "long":
+        yield from _curves(found, study, places)
     pairs = [summary.pair_cells(pair) for pair in summary.comparisons(study, found, places)]
     if pairs:
         yield from _markdown(summary.PAIRS, pairs)
+
+
+def _curves(found: Sequence[summary.Line], study: Study, places: Places) -> Iterator[str]:
+    """Validation accuracy and seconds by epoch of the first run of each line."""
+    rows = places.curves(study.name).rows()
+    for line in found:
+        first = line.rows[0]
+        own = [row for row in rows if all(row[name] == first[name] for name in CURVES[:5])]
+        if own:
+            accuracy = ", ".join(f"{100 * float(row['val_accuracy']):.1f}" for row in own)
+            seconds = np.median([float(row["seconds"]) for row in own])
+            yield f"{line.variant.name}: validation accuracy by epoch {accuracy} %; {seconds:.0f} seconds an epoch."
+            yield ""
 
 
 def _markdown(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:

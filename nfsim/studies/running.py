@@ -1,5 +1,6 @@
 """Running studies: which runs there are, which are done, and one run from its settings to its row."""
 
+import csv
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nfsim.assembly import make_data, make_network, resolve
+from nfsim.callbacks import HISTORY
 from nfsim.configuration import compose, settle
 from nfsim.errors import BuildError
 from nfsim.files import replacing
@@ -21,11 +23,11 @@ from nfsim.settings import Settings
 from nfsim.studies import machine
 from nfsim.studies.declaration import Study, Variant, load
 from nfsim.studies.measures import MEASURES as KNOWN
-from nfsim.studies.table import MEASURES, Row, Table, claimed
+from nfsim.studies.table import CURVES, MEASURES, Row, Table, claimed
 
 BACKBONE = "{backbone}"
 """Stands in overrides for the run folder of the backbone."""
-_ELSEWHERE = {"data": ("root", "download", "workers", "evaluation_batch"), "trainer": ("device",)}
+_ELSEWHERE = {"data": ("root", "download", "workers", "evaluation_batch"), "trainer": ("device", "guard")}
 """Settings that say where and how fast, not what."""
 
 
@@ -45,6 +47,10 @@ class Places:
         """Table of what was measured beside accuracy."""
         key = ("experiment", "measure", "model", "seed", "tier", "config_hash", "at")
         return Table(self.results / f"{study}_measures.csv", MEASURES, key)
+
+    def curves(self, study: str) -> Table:
+        """Table of learning curves."""
+        return Table(self.results / f"{study}_curves.csv", CURVES, CURVES[:6])
 
     def right(self, row: Mapping[str, str]) -> Path:
         """File of which test images a run got right, packed bits."""
@@ -197,8 +203,25 @@ def perform(job: Job, places: Places) -> Iterator[str]:
             "tier": job.tier,
         }
         _measure(job, row, places)
+        places.curves(job.study.name).add(*curve(job.folder, row))
         _keep_right(job.folder / RIGHT, places.right(row))
         places.table(job.study.name).add(row)
+
+
+def curve(folder: Path, row: Row) -> list[Row]:
+    """Learning curve of a finished run, by what its folder holds and the row of its result."""
+    shared = {name: row[name] for name in ("experiment", "model", "seed", "tier", "config_hash")}
+    with open(folder / HISTORY, encoding="utf-8", newline="") as file:
+        return [
+            shared
+            | {
+                "epoch": f"{float(epoch['epoch']):.0f}",
+                "train_loss": f"{float(epoch['train/loss']):.6g}",
+                "val_accuracy": f"{float(epoch['val/accuracy']):.6f}",
+                "seconds": f"{float(epoch['seconds']):.1f}",
+            }
+            for epoch in csv.DictReader(file)
+        ]
 
 
 def _measure(job: Job, row: Row, places: Places) -> None:

@@ -19,6 +19,9 @@ COLUMNS = (
 MEASURES = ("experiment", "measure", "model", "seed", "tier", "config_hash", "at", "value")
 """Of a table of measurements."""
 
+CURVES = ("experiment", "model", "seed", "tier", "config_hash", "epoch", "train_loss", "val_accuracy", "seconds")
+"""Of a table of learning curves: a row an epoch, and the seconds that it took."""
+
 Row = dict[str, str]
 
 

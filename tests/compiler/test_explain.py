@@ -109,6 +109,37 @@ def test_a_network_beyond_the_number_diverges_and_one_below_settles():
         assert (end > 100) != settles
 
 
+@pytest.mark.parametrize(
+    ("kind", "weight", "settles"),
+    [("inhibitory", 2.0, False), ("turning", 3.0, False), ("turning", 0.2, True), ("inhibitory", 0.2, True)],
+)
+def test_inhibition_and_turning_flow_are_said_to_grow_where_they_do(kind, weight, settles):
+    """A Laplacian with eigenvalues below 0 or off the real line, whose radius alone would say that it settles."""
+    K = np.zeros((12, 12))
+    for i in range(12):
+        K[i, i - 1], K[i - 1, i] = (1, 1) if kind == "inhibitory" else (1, -1)
+    sign = -1 if kind == "inhibitory" else None
+    cell = CfC(rate="sigmoid", bias=-2.0, limiter="none", omega=0.0, gain=())
+    net = Network("net").add(Input("x", 3), Population("a", 12, dynamics=cell), Readout("out", 2))
+    net.add(Projection("x", "a"), Projection("a", "a", K, weight=weight, sign=sign))
+    text = str(lower(net))
+    number = float(re.search(r"t \(1 \+ rho\(L\)\) = ([\d.]+)", text)[1])
+    assert number < 2
+    assert (": settles" in text) == settles
+    model = nfsim.compile(net, device="cpu")
+    state = dict(zip(("xr", "xi"), torch.randn(2, 1, 12, generator=torch.Generator().manual_seed(0)), strict=True))
+    end = model(torch.zeros(1, 60, 3), state).state["xr"].abs().max().item()
+    assert (end < 1) == settles
+
+
 def test_a_coupling_on_the_drive_has_no_stability_number():
     assert "stability" not in str(lower(path(0.6, on="drive")))
     assert "stability" in str(lower(path(0.6)))
+
+
+def test_off_the_cpu_a_loop_is_said_to_step_tick_by_tick():
+    program = lower(presets.thalamocortical(6, 5, **SIZES))
+    assert "kernel      cfc_loop: all ticks in one call" in program.explain()
+    elsewhere = program.explain("cuda")
+    assert "kernel      torch: tick after tick" in elsewhere
+    assert "not fused   cfc_loop is written for the CPU, and the model is on cuda" in elsewhere

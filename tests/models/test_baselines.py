@@ -169,3 +169,15 @@ def test_a_linear_head_is_linear(seed):
     x, y = torch.randn(2, 4, 1, 49)
     a, b, both, zero = (model(v).logits for v in (x, y, x + y, 0 * x))
     torch.testing.assert_close(both - zero, a + b - 2 * zero, rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_no_finite_number_is_refused_where_it_enters(stepped):
+    x, name = torch.randn(2, 3, 5), type(stepped).__name__
+    with pytest.raises(TypeError, match=f"{name}: x is a list; give a torch tensor"):
+        stepped(x.tolist())
+    with pytest.raises(TypeError, match=r"x has dtype torch.int64; give torch.float32"):
+        stepped(x.long())
+    x[1, 2, 3] = float("nan")
+    with pytest.raises(ValueError, match=r"x is not finite at \[batch, time, feature\] = \[1, 2, 3\]"):
+        stepped(x)
+    assert stepped(torch.zeros(2, 3, 5, dtype=torch.float64)).logits.dtype == torch.float32

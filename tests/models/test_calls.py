@@ -1,6 +1,8 @@
 """A call is checked at the border: what was given, the rule, and the cure."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -112,3 +114,32 @@ def test_good_arguments_of_every_form_are_taken(model):
 def test_the_record_holds_what_was_asked_for_in_its_order_and_nothing_else(model):
     assert list(model(sequence(), record=["logits", "z"]).record) == ["logits", "z"]
     assert model(sequence()).record == {}
+
+
+def test_a_model_of_half_precision_is_refused_with_the_cure():
+    net = Network("net").add(Input("x", 3), Population("a", 4), Readout("out", 2), Projection("x", "a"))
+    half = nfsim.compile(net, device="cpu").half()
+    with pytest.raises(
+        TypeError, match=r"the model is in torch.float16; states need float32 or float64: call model.fl"
+    ):
+        half(sequence().half())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["torch", "reference"])
+def test_without_numba_the_cure_is_named_and_the_reference_runs(backend):
+    code = """
+import sys
+sys.modules["numba"] = None
+import torch, nfsim
+net = nfsim.Network("net").add(nfsim.Input("x", 3), nfsim.Population("a", 4), nfsim.Readout("out", 2))
+model = nfsim.compile(net.add(nfsim.Projection("x", "a")), device="cpu", backend=sys.argv[1])
+model(torch.zeros(2, 5, 3, dtype=model.values.dtype))
+"""
+    command = [sys.executable, "-P", "-c", code, backend]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if backend == "reference":
+        assert done.returncode == 0, done.stderr
+    else:
+        assert "kernel 'numba' cannot be loaded" in done.stderr
+        assert "install numba, which nfsim requires" in done.stderr

@@ -4,12 +4,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.checkpoint import checkpoint
 
 import networks
 import nfsim
 from nfsim import CfC, Input, Network, Population, Projection, Readout
 from nfsim.compiler import lower
 from nfsim.models.compiled import CompiledModel
+from nfsim.regions import presets
 
 F64 = torch.float64
 # The same sums in another order: batched products may be cut differently, ten ticks of a few dozen terms each.
@@ -182,3 +184,38 @@ def test_a_loop_may_hear_the_drive_of_a_stage_whose_states_nobody_hears():
     model, x = compiled(net), torch.randn(3, 4, 2, dtype=F64)
     assert [stage.schedule for stage in model.program.stages] == ["scan", "loop"]
     torch.testing.assert_close(model(x).logits, model(x, record="z").logits, **SAME)
+
+
+@pytest.mark.parametrize("learnable", ["none", "scale", "edges"])
+def test_a_coupling_of_the_drive_follows_its_edges(learnable):
+    """A lesion, or a state dict of other weights: the coupling is folded into the drive's, and not for ever."""
+    net = Network("n").add(Input("x", 4), Population("a", 6), Readout("o", 3), Projection("x", "a"))
+    net.add(Projection("a", "a", nfsim.Nearest(2), on="drive", learnable=learnable))
+    model, x = CompiledModel(lower(net), F64), torch.randn(2, 3, 4, dtype=F64)
+    before = model(x).logits
+    with torch.no_grad():
+        model.values["a->a:edges"].zero_()
+    alone = Network("n").add(Input("x", 4), Population("a", 6), Readout("o", 3), Projection("x", "a"))
+    without = CompiledModel(lower(alone), F64)
+    without.load_state_dict(model.state_dict(), strict=False)
+    torch.testing.assert_close(model(x).logits, without(x).logits, **SAME)
+    assert not torch.allclose(before, model(x).logits)
+
+
+def test_a_checkpointed_network_has_its_gradients():
+    net = presets.hierarchy(4, 3, sensory=8, prefrontal=7, motor=6, rank=3, nuclei=2, key=3)
+    model, x = CompiledModel(lower(net), F64), torch.randn(2, 3, 4, dtype=F64)
+    grads = []
+    for run in (model, lambda x: checkpoint(model, x, use_reentrant=False)):
+        model.zero_grad()
+        run(x).logits.square().sum().backward()
+        grads.append([p.grad.clone() for p in model.parameters()])
+    torch.testing.assert_close(*grads, **SAME)
+
+
+def test_autocast_changes_nothing():
+    net = presets.hierarchy(4, 3, sensory=8, prefrontal=7, motor=6, rank=3, nuclei=1)
+    model, x = nfsim.compile(net, device="cpu"), torch.randn(2, 3, 4)
+    plain = model(x).logits
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(model(x).logits, plain)

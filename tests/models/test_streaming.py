@@ -1,6 +1,7 @@
 """A step that is played from a tape has the numbers of the sequence, follows every change, refuses what a call does."""
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -66,15 +67,16 @@ def test_float32_is_close_to_the_sequence(make):
 def every_change():
     yield "in place", lambda m: [p.mul_(1.3) for p in m.parameters()]
     yield "an optimizer", lambda m: take_a_step(m)
+    yield "a fused optimizer", lambda m: take_a_step(m, torch.optim.AdamW, fused=True)
     yield "a state dict", lambda m: m.load_state_dict(changed(m).state_dict())
     yield "a state dict that replaces", lambda m: m.load_state_dict(changed(m).state_dict(), assign=True)
     yield "a cast", lambda m: m.double()
 
 
-def take_a_step(model):
+def take_a_step(model, kind=torch.optim.SGD, **options):
     for p in model.parameters():
         p.grad = torch.ones_like(p)
-    torch.optim.SGD(model.parameters(), lr=0.1).step()
+    kind(model.parameters(), lr=0.1, **options).step()
 
 
 def changed(model):
@@ -104,6 +106,36 @@ def test_a_copy_plays_for_itself():
         other = changed(model)
         assert not torch.allclose(other.step(x).logits, before)
         assert torch.equal(model.step(x).logits, before)
+
+
+def test_a_copy_of_a_trained_model_plays_what_was_trained():
+    """A copy's tensors count their changes from 0, as those of the fresh model did that the tape was written for."""
+    net = nfsim.Network("n").add(
+        nfsim.Input("x", 4), nfsim.Population("a", 7, dynamics=nfsim.CfC(drive="complex", learn_omega=True))
+    )
+    model = nfsim.compile(net.add(nfsim.Readout("o", 3), nfsim.Projection("x", "a")), device="cpu").eval()
+    x = torch.randn(2, 1, 4)
+    with torch.no_grad():
+        model.step(x[:, 0])
+    take_a_step(model)
+    for copied in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        with torch.no_grad():
+            torch.testing.assert_close(copied.step(x[:, 0]).logits, model(x).logits, rtol=1e-5, atol=1e-6)
+
+
+def test_a_step_takes_its_own_dt_for_each_sample_after_one_that_took_a_number():
+    model, x = small(), torch.randn(2, 1, 4)
+    dt = torch.tensor([0.5, 0.7])
+    with torch.no_grad():
+        model.step(x[:, 0])
+        want = model(x, dt=dt[:, None]).logits
+        torch.testing.assert_close(model.step(x[:, 0], dt=dt).logits, want)
+
+
+def test_a_model_made_in_inference_mode_steps():
+    with torch.inference_mode():
+        model, x = small(), torch.randn(2, 1, 4)
+        torch.testing.assert_close(model.step(x[:, 0]).logits, model(x).logits)
 
 
 def test_samples_do_not_depend_on_their_batch():

@@ -263,6 +263,16 @@ def test_the_list_says_the_minutes_that_were_measured(places, capsys):
     assert "about 10 minutes for 1 (measured on " in capsys.readouterr().out
 
 
+def test_the_curve_of_a_run_is_kept_beside_its_row(places):
+    main(["reproduce", "tiny", "--seeds", "0"])
+    curves = places.curves("tiny").rows()
+    assert [(row["model"], row["epoch"]) for row in curves] == [("wide", "1"), ("wide", "2"), ("narrow", "1")]
+    (wide,) = (row for row in places.table("tiny").rows() if row["model"] == "wide")
+    own = [row for row in curves if row["model"] == "wide"]
+    assert wide["val_accuracy"] == max(row["val_accuracy"] for row in own)
+    assert float(wide["seconds"]) == pytest.approx(sum(float(row["seconds"]) for row in own), abs=0.2)
+
+
 def test_a_newcomer_is_told_the_minutes_that_runs_took_where_nfsim_was_released(places, studies, capsys):
     main(["reproduce", "tiny", "--seeds", "0"])
     rows = places.table("tiny").rows()
@@ -282,6 +292,19 @@ def test_a_newcomer_is_told_the_minutes_that_runs_took_where_nfsim_was_released(
     assert "measured on a lake" in out
     main(["reproduce", "tiny", "--only", "narrow", "--seeds", "1"])
     assert "1 runs, 0 done; about 2 minutes for 1 (measured on a lake)" in capsys.readouterr().out
+
+
+def test_cleaning_drops_all_that_was_kept_of_other_settings(places, studies):
+    main(["reproduce", "tiny", "--seeds", "0", "--only", "narrow"])
+    (row,) = places.table("tiny").rows()
+    assert places.right(row).is_file()
+    text = (studies / "tiny.yaml").read_text()
+    (studies / "tiny.yaml").write_text(text.replace("model.hidden=[4]", "model.hidden=[5]"))
+    assert main(["reproduce", "tiny", "--seeds", "0", "--only", "narrow", "--clean"]) == 0
+    assert not places.right(row).exists()
+    hashes = {row["config_hash"] for table in (places.table("tiny"), places.curves("tiny")) for row in table.rows()}
+    assert len(hashes) == 1
+    assert row["config_hash"] not in hashes
 
 
 def test_the_report_writes_what_is_between_the_marks_and_nothing_else(places, capsys):
