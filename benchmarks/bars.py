@@ -3,7 +3,7 @@
     python benchmarks/bars.py [--only NAME ...] [--threads 2] [--repeats 20]
 
 Both sides have the same batch, dtype and threads; compiling and warm-up are not counted; ratios are medians over
-interleaved repeats. Printed with the hardware and the versions, for benchmarks/results/.
+interleaved repeats. Printed with the hardware and the versions.
 """
 
 import argparse
@@ -65,14 +65,45 @@ def rows(repeats: int) -> Iterator[Row]:
         "ncps": peers.NCPs(28, 64),
         "lstm": peers.Recurrent(nn.LSTM, 28, 128),
         "gru": peers.Recurrent(nn.GRU, 28, 128),
+        "gru, equal": peers.Recurrent(nn.GRU, 28, 104),
         "lstm, equal": peers.Recurrent(nn.LSTM, 28, 90),
         "mingru": peers.MinGRU(28, 120),
     }
     times = contest(models, 28, 28, repeats)
     for name, model in models.items():
         yield f"T=28 step, {name} ({count(model)})", "", f"{median(times[name]):.1f} ms"
-    for peer, bar in (("ncps", ">= 5"), ("lstm", "> 1"), ("gru", ""), ("lstm, equal", ""), ("mingru", "")):
+    for peer, bar in (
+        ("ncps", ">= 5"),
+        ("lstm", "> 1"),
+        ("gru", ""),
+        ("lstm, equal", ""),
+        ("gru, equal", ""),
+        ("mingru", ""),
+    ):
         yield f"T=28, {peer} / ours", bar, f"{ratio(times, peer, 'ours'):.2f}"
+
+
+def compiled(repeats: int) -> Iterator[Row]:
+    """The same by torch.compile, on both sides: batches of one size, and the seconds that compiling took."""
+    makers = {
+        "ours": lambda: hierarchy(28),
+        "ncps": lambda: peers.NCPs(28, 64),
+        "lstm": lambda: peers.Recurrent(nn.LSTM, 28, 128),
+    }
+    x, y = batch(28, 28)
+    steps = {}
+    for name, make in makers.items():
+        torch._dynamo.reset()
+        model, start = make(), time.perf_counter()
+        model.compile()
+        steps[name] = training_step(model, x, y)
+        steps[name]()
+        yield f"T=28, {name}: seconds of compiling", "", f"{time.perf_counter() - start:.0f} s"
+    times = milliseconds(steps, repeats)
+    for name in makers:
+        yield f"T=28 step, {name} compiled", "", f"{median(times[name]):.1f} ms"
+    for peer in ("ncps", "lstm"):
+        yield f"T=28, {peer} / ours, compiled", "", f"{ratio(times, peer, 'ours'):.2f}"
 
 
 def pixels(repeats: int) -> Iterator[Row]:
@@ -93,6 +124,22 @@ def growth(repeats: int) -> Iterator[Row]:
         per_step[steps] = 1e3 * median(times["ours"]) / steps
         yield f"hierarchy, us per step of the sequence at T={steps}", "", f"{per_step[steps]:.0f}"
     yield "T=3136 over T=28, per step", "<= 1.3", f"{per_step[3136] / per_step[28]:.2f}"
+
+
+def sizes(repeats: int) -> Iterator[Row]:
+    """Time per node with more nodes, and per edge with more edges, at T = 28: both stay as they are, or fall."""
+    for nodes in (600, 2_400, 9_600):
+        for neighbours in (12, 48):
+            network = presets.thalamocortical(28, LABELS, prefrontal=nodes - 149, neighbours=neighbours)
+            model = nfsim.compile(network, device="cpu", coupling="sparse")
+            x, y = batch(28, 28)
+            times = milliseconds({"ours": training_step(model, x[:16], y[:16])}, max(3, repeats // 5), 1)
+            each = 1e6 * median(times["ours"]) / (28 * 16 * nodes)
+            yield (
+                f"ns per node, sample and tick: {nodes:,} nodes, {neighbours} neighbours",
+                "",
+                f"{each:.0f}",
+            )
 
 
 def loop(repeats: int) -> Iterator[Row]:
@@ -194,7 +241,7 @@ def coupling(repeats: int) -> Iterator[Row]:
     yield "coupling step, share of the triad bandwidth", ">= 30 %", f"{100 * rate / triad:.0f} %"
 
 
-BARS = {f.__name__: f for f in (rows, pixels, growth, loop, streaming, memory, scale, coupling)}
+BARS = {f.__name__: f for f in (rows, compiled, pixels, growth, sizes, loop, streaming, memory, scale, coupling)}
 
 
 def main() -> None:
