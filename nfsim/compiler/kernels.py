@@ -11,9 +11,9 @@ THRESHOLDS = {"density": 0.02, "few nodes": 64}
 """A coupling with a larger share of edges, or fewer sources, is a dense product.
 
 Measured by benchmarks/coupling.py on 2 cores of an Intel Xeon, November 2026: the sparse product takes 0.35 ns per edge
-and row of states, the dense one 0.007 ns per pair of nodes: they meet at one edge in fifty pairs. There is no third kernel that gathers neighbours:
-with 12 of them it took 4.2 ms where the sparse product takes 0.7 (649 nodes, 256 rows), and 5.0 for 1.1 (100,000 nodes,
-2 rows), since a gathered array has an entry per edge and row."""
+and row of states, the dense one 0.007 ns per pair of nodes: they meet at one edge in fifty pairs. There is no third
+kernel that gathers neighbours: with 12 of them it took 4.2 ms where the sparse product takes 0.7 (649 nodes, 256 rows),
+and 5.0 for 1.1 (100,000 nodes, 2 rows), since a gathered array has an entry per edge and row."""
 
 COUPLINGS = {"auto": None, "dense": DENSE, "sparse": SPARSE}
 
