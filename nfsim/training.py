@@ -159,7 +159,8 @@ def _changed(settings: TrainerSettings, changes: dict[str, Any]) -> TrainerSetti
     try:  # as Hydra would: the name of an option stands for it, and a value of another type is refused
         changed: TrainerSettings = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(settings), changes))  # type: ignore[assignment]
     except ValidationError as error:
-        raise ValueError(f"fit: {error.full_key}={changes[error.full_key]!r}: {str(error).splitlines()[0]}") from None
+        name = str(error.full_key)
+        raise ValueError(f"fit: {name}={changes[name]!r}: {str(error).splitlines()[0]}") from None
     if wrong := list(ranges(changed, "trainer.")):
         raise ValueError("\n".join(f"fit: {problem}" for problem in wrong))
     return changed
@@ -211,7 +212,7 @@ def _run(
         )
         module.train()
         if module.settings.guard:
-            module.model.guard = True
+            module.model.guard = True  # type: ignore[assignment]  # a module takes any attribute
         trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
 
 
