@@ -75,11 +75,11 @@ PARAMETERS = {
         "cfc": 45_578,
     },
     "saturation": dict.fromkeys(("limiter_scaled", "limiter_unscaled", "clamp_scaled", "clamp_unscaled"), LEARNED),
-    "pixels": {**dict.fromkeys(("pixels_best", "permuted_best"), 28_744), "pixels_gru": 51_594, "permuted_gru": 51_594},
+    "pixels": {**dict.fromkeys(("pixels_best", "permuted_best"), 53_895), "pixels_gru": 51_594, "permuted_gru": 51_594},
     "rows_best": ablations(35_813, no_gain=32_717, no_coupling=35_810),
     "frame_best": ablations(41_292, no_gain=37_884, no_coupling=41_290),
     "chunks_best": ablations(33_877, no_gain=32_797, no_coupling=33_874),
-    "pixels_best": ablations(28_744, no_gain=28_684, no_coupling=28_742),
+    "pixels_best": ablations(53_895, no_gain=53_805, no_coupling=53_892),
 }
 LIMITS = {
     "rows/rows_best": 36_500,
