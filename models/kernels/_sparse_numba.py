@@ -23,7 +23,7 @@ def _by_row(z, w, indptr, indices, out, R, M, N, width):
     for r in numba.prange(R):
         x, o = np.uintp(r * M), np.uintp(r * N)
         for i in range(np.uintp(N)):
-            total = w[0] * 0
+            total = out.dtype.type(0)
             for e in range(np.uintp(indptr[i]), np.uintp(indptr[i + 1])):
                 total += w[e] * z[x + np.uintp(indices[e])]
             out[o + i] = total
@@ -39,7 +39,7 @@ def _by_node(z, w, indptr, indices, out, R, M, N, width):
             x, o = np.uintp(r * M), np.uintp(r * N)
             second, beside = np.uintp(min(r + 1, R - 1) * M), np.uintp(min(r + 1, R - 1) * N)
             for i in range(lo, hi):
-                one = two = w[0] * 0
+                one = two = out.dtype.type(0)
                 for e in range(np.uintp(indptr[i]), np.uintp(indptr[i + 1])):
                     j = np.uintp(indices[e])
                     one += w[e] * z[x + j]
@@ -56,7 +56,7 @@ def _edges(dout, z, indptr, indices, dw, R, M, N, width):
         for i in range(np.uintp(b * 256), np.uintp(min(N, (b + 1) * 256))):
             for e in range(np.uintp(indptr[i]), np.uintp(indptr[i + 1])):
                 j = np.uintp(indices[e])
-                total = dw[0] * 0
+                total = dw.dtype.type(0)
                 for r in range(np.uintp(R)):
                     total += dout[r * np.uintp(N) + i] * z[r * np.uintp(M) + j]
                 dw[e] = total

@@ -209,7 +209,7 @@ def play(tape, index, weight, memory, places, x, xr, xi, logits, new_xr, new_xi)
     """
     B, F, N, L = len(x), np.uintp(x.shape[1]), np.uintp(xr.shape[1]), np.uintp(logits.shape[1])
     for b in range(B):
-        total = memory[0] * 0
+        total = memory.dtype.type(0)
         for j in range(F):
             memory[places[0] + j] = x[b, j]
             total += x[b, j] * 0

@@ -31,6 +31,17 @@ def test_gradients_of_the_sparse_product_are_right(rows):
     assert torch.autograd.gradcheck(lambda z, w: sparse_product(z, w, p), (z, w.requires_grad_()))
 
 
+@pytest.mark.parametrize("rows", [2, 12])
+def test_a_weight_that_is_not_finite_reaches_its_target_alone(rows):
+    matrix, p, w = random_matrix(5, 6)
+    w[0] = torch.inf
+    target = int(matrix.indptr.searchsorted(0, side="right")) - 1
+    out = sparse_product(torch.randn(rows, 6, **DOUBLE), w, p)
+    finite = out.isfinite().all(0)
+    assert not finite[target]
+    assert finite.sum() == 4
+
+
 def test_nodes_without_edges_receive_nothing():
     _, p, w = random_matrix(4, 5, density=0.0)
     assert not sparse_product(torch.randn(3, 5), w.float(), p).any()
