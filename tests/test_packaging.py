@@ -118,7 +118,7 @@ def test_whatever_the_tests_import_is_a_dependency_or_in_the_test_extra():
     declared |= requirements(config["options.extras_require"]["test"])
     # What peers say is computed once, by scripts that no test runs; mne-connectivity itself requires mne.
     peers = declared | requirements(config["options.extras_require"]["peers"]) | {"mne"}
-    own = {file.stem for file in (ROOT / "tests").rglob("*.py")}
+    own = {file.stem for folder in ("tests", "benchmarks") for file in (ROOT / folder).rglob("*.py")}
     for file in (ROOT / "tests").rglob("*.py"):
         extra, allowed = ("peers", peers) if file.name.startswith("make_") else ("test", declared)
         for top in third_party(file, file.stem) - own:
