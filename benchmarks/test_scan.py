@@ -8,7 +8,7 @@ The torch kernel is the plain loop over time that the others are compared with. 
 import pytest
 import torch
 
-from nfsim.models.kernels import available, cfc_scan, gated_scan
+from nfsim.models.kernels import cfc_scan, gated_scan
 from scans import cfc_inputs, gated_inputs, tracked, value_and_gradients
 
 CUDA = torch.cuda.is_available()
@@ -40,8 +40,6 @@ def step(scan, inputs, options, kernel):
 @pytest.mark.parametrize("kernel", [FUSED, "torch"])
 @pytest.mark.parametrize("name", SCANS)
 def test_training_step(benchmark, name, kernel, size):
-    if available()[kernel] != "ready":
-        pytest.skip(available()[kernel])
     scan, make, options = SCANS[name]
     inputs = make(*SIZES[size], dtype=torch.float32)
     few = {key: x[:2] if x.ndim > 1 else x for key, x in inputs.items()}

@@ -17,39 +17,9 @@ import nfsim
 import peers
 from nfsim.models.kernels import Pattern, cfc_scan, gated_scan, pattern, sparse_product
 from nfsim.regions import presets
-from scans import Inputs, cfc_inputs, gated_inputs
+from scans import ORACLES, Inputs, cfc_inputs, gated_inputs
 
 Operation = Callable[..., Tensor]
-
-
-def complex_(x: Tensor) -> Tensor:
-    """A stacked tensor as a complex one."""
-    return torch.complex(*x.chunk(2, dim=-1))
-
-
-def stacked(z: Tensor) -> Tensor:
-    """A complex tensor as a stacked one."""
-    return torch.cat([z.real, z.imag], dim=-1)
-
-
-def gated_loop(a: Tensor, b: Tensor, z0: Tensor) -> Tensor:
-    """``z_t = a_t z_{t-1} + b_t``, a complex step at a time."""
-    z, states = complex_(z0), []
-    for a_t, b_t in zip(complex_(a).unbind(1), complex_(b).unbind(1), strict=True):
-        z = a_t * z + b_t
-        states.append(z)
-    return stacked(torch.stack(states, 1))
-
-
-def cfc_loop(v: Tensor, t: Tensor, rotation: Tensor, z0: Tensor) -> Tensor:
-    """``z_t = (1 - t_t) R z_{t-1} + t_t s_t`` with ``s = v / sqrt(1 + |v|^2)``, a complex step at a time."""
-    u, turn = complex_(v), complex_(rotation)
-    s = u / torch.sqrt(1 + u.real**2 + u.imag**2)
-    z, states = complex_(z0), []
-    for t_t, s_t in zip(t.unbind(1), s.unbind(1), strict=True):
-        z = (1 - t_t) * turn * z + t_t * s_t
-        states.append(z)
-    return stacked(torch.stack(states, 1))
 
 
 EDGES = 12
@@ -99,8 +69,7 @@ def transcription(x: Tensor) -> Tensor:
 
 
 OPERATIONS: dict[Operation, dict[str, Operation]] = {
-    gated_scan: {"complex loop": gated_loop},
-    cfc_scan: {"complex loop": cfc_loop},
+    **{scan: {"complex loop": loop} for scan, loop in ORACLES.items()},
     product: {"torch.sparse": torch_sparse_product, "dense product": dense_product},
     thalamocortical: {"transcription": transcription},
 }

@@ -1,13 +1,14 @@
-"""Problems for the scans, each with a complex loop in numpy that solves it: shared by tests and benchmarks."""
+"""Problems for the scans, each with a loop of complex steps that solves it: shared by tests and benchmarks."""
 
 from collections.abc import Callable
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from nfsim.models.kernels import cfc_scan, gated_scan
 
-Inputs = dict[str, torch.Tensor | None]
+Inputs = dict[str, Tensor | None]
 
 
 def pairs(x: torch.Tensor) -> np.ndarray:
@@ -16,33 +17,40 @@ def pairs(x: torch.Tensor) -> np.ndarray:
     return re + 1j * im
 
 
-def stacked(z: np.ndarray) -> torch.Tensor:
-    """Return a complex array as a stacked float64 tensor."""
-    return torch.from_numpy(np.concatenate([z.real, z.imag], axis=-1))
+def complex_(x: Tensor) -> Tensor:
+    """A stacked tensor as a complex one."""
+    return torch.complex(*x.chunk(2, dim=-1))
 
 
-def gated_loop(a, b, z0=None) -> torch.Tensor:
+def stacked(z: Tensor) -> Tensor:
+    """A complex tensor as a stacked one."""
+    return torch.cat([z.real, z.imag], dim=-1)
+
+
+def gated_loop(a: Tensor, b: Tensor, z0: Tensor | None = None) -> Tensor:
     """z_t = a_t z_{t-1} + b_t."""
-    z, states = 0 if z0 is None else pairs(z0), []
-    for a_t, b_t in zip(pairs(a).swapaxes(0, 1), pairs(b).swapaxes(0, 1), strict=True):
+    z, states = 0 if z0 is None else complex_(z0), []
+    for a_t, b_t in zip(complex_(a).unbind(1), complex_(b).unbind(1), strict=True):
         z = a_t * z + b_t
         states.append(z)
-    return stacked(np.stack(states, 1))
+    return stacked(torch.stack(states, 1))
 
 
-def cfc_loop(v, t, rotation=None, z0=None, amplitude=1.0, gate="none") -> torch.Tensor:
+GATES = {"none": lambda q: q, "sigmoid": torch.sigmoid, "exact": lambda q: 1 - torch.exp(-q)}
+"""Update rate of what the scan is given."""
+
+
+def cfc_loop(v: Tensor, t: Tensor, rotation=None, z0=None, amplitude=1.0, gate="none") -> Tensor:
     """z_t = (1 - t_t) R_t z_{t-1} + t_t s_t, s = v / sqrt(1 + |v|^2 / A^2)."""
-    q = t.detach().double().numpy()
-    rate = {"none": lambda: q, "sigmoid": lambda: 1 / (1 + np.exp(-q)), "exact": lambda: 1 - np.exp(-q)}[gate]()
-    u = pairs(v)
-    s = u if amplitude is None else u / np.sqrt(1 + np.abs(u / amplitude) ** 2)
-    turn = np.ones(1) if rotation is None else pairs(rotation)
-    z, states = 0 if z0 is None else pairs(z0), []
+    rate, u = GATES[gate](t), complex_(v)
+    s = u if amplitude is None else u / torch.sqrt(1 + (u.real**2 + u.imag**2) / amplitude**2)
+    turn = rate.new_ones(1) if rotation is None else complex_(rotation)
+    z, states = 0 if z0 is None else complex_(z0), []
     for k in range(u.shape[1]):
         t_k = rate if rate.ndim == 1 else rate[:, k]
         z = (1 - t_k) * (turn if turn.ndim == 1 else turn[:, k]) * z + t_k * s[:, k]
         states.append(z)
-    return stacked(np.stack(states, 1))
+    return stacked(torch.stack(states, 1))
 
 
 ORACLES: dict[Callable, Callable] = {gated_scan: gated_loop, cfc_scan: cfc_loop}
